@@ -1,0 +1,44 @@
+# eventmkt: a PostgreSQL extension. `make demo` and `make test` do their own set-up; `make`, `make install` are plain PGXS.
+#
+# FLOORS is the architecture: a file includes only layers on a floor further left, and the same floor does not see
+# itself. Object order, the order of the generated SQL and the check (test/check) read this one line.
+FLOORS = base | profile template analytics experiment | event | rule | track | segment predict catalog | trigger | gate | deliver | worker | report admin
+
+EXTENSION  = eventmkt
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" eventmkt.control)
+LAYERS     := $(filter-out |,$(FLOORS))
+
+SRCS := src/eventmkt.c $(foreach l,$(LAYERS),$(sort $(wildcard src/$(l)/*.c)))
+HDRS := $(wildcard src/*/*.h)
+MODULE_big = eventmkt
+OBJS := $(SRCS:.c=.o) build/tables.o
+DATA_built = build/eventmkt--$(EXTVERSION).sql
+EXTRA_CLEAN = build
+
+PG_CPPFLAGS = -Isrc $(shell curl-config --cflags) $(EMK_CPPFLAGS)
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
+            -Wno-declaration-after-statement $(EMK_CFLAGS)
+SHLIB_LINK = $(shell curl-config --libs)
+override with_llvm := no
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(HDRS)
+
+# the install script: the state of each layer, then its routines, in floor order
+SQL_PARTS := $(foreach l,$(LAYERS),$(wildcard src/$(l)/$(l).sql))
+build/eventmkt--$(EXTVERSION).sql: src/eventmkt.sql $(SQL_PARTS)
+	@mkdir -p build
+	{ echo '\echo Use "CREATE EXTENSION eventmkt" to load this file. \quit'; cat $^; } > $@
+
+# what eventmkt.init() runs, as one C string: tables, indexes, views and triggers of each layer, in floor order
+TABLE_PARTS := $(foreach l,$(LAYERS),$(wildcard src/$(l)/$(l).tables.sql))
+build/tables.c: $(TABLE_PARTS)
+	@mkdir -p build
+	{ echo '#include "postgres.h"'; echo '#include "base/base.h"'; echo 'const char *const emk_base_tables[] = {'; \
+	  for f in $^; do sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$$/\\n"/' $$f; echo ','; done; \
+	  echo 'NULL};'; } > $@
+
+-include test/test.mk

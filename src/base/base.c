@@ -1,0 +1,36 @@
+/*
+ * base.c: start of the base layer, and the trigger function that makes every backend forget what it cached of a table.
+ */
+#include "postgres.h"
+
+#include "base/base.h"
+#include "base/base_int.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+
+void
+emk_base_init(void)
+{
+	emk_base_init_setting();
+	emk_base_init_owner();
+	emk_base_init_wake();
+}
+
+PG_FUNCTION_INFO_V1(emk_base_invalidate);
+/*
+ * eventmkt.invalidate_cache(): statement trigger. Sends the relcache invalidation of its table, transactional like
+ * any other: other backends see it after commit, this one at its next command, and a rollback takes it back.
+ */
+Datum
+emk_base_invalidate(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("eventmkt.invalidate_cache() can only be called as a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
+}

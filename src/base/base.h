@@ -1,0 +1,24 @@
+/*
+ * base.h: the base layer, seen by every other: errors, limits, clocks, settings, owner switch, wake, saved plans, JSON.
+ * A file of another layer includes this one header.
+ */
+#ifndef EMK_BASE_H
+#define EMK_BASE_H
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/errors.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/owner.h"
+#include "base/setting.h"
+#include "base/spi.h"
+#include "base/wake.h"
+
+/* Called once by _PG_init. */
+extern void emk_base_init(void);
+
+/* The table definitions of all layers in floor order, NULL-terminated; generated from <layer>.tables.sql. */
+extern const char *const emk_base_tables[];
+
+#endif

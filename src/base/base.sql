@@ -1,0 +1,9 @@
+-- base: clock and the trigger behind every cache
+CREATE FUNCTION eventmkt.clock() RETURNS timestamptz
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'emk_base_clock';
+COMMENT ON FUNCTION eventmkt.clock() IS 'business time: real time plus what advance_clock() added';
+
+CREATE FUNCTION eventmkt.invalidate_cache() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'emk_base_invalidate';
+COMMENT ON FUNCTION eventmkt.invalidate_cache() IS 'statement trigger: every backend forgets what it cached of the table';
+REVOKE ALL ON FUNCTION eventmkt.clock(), eventmkt.invalidate_cache() FROM PUBLIC;

@@ -1,0 +1,63 @@
+/*
+ * clock.c: the only reader of the time. The offset is a row of eventmkt_data.setting (`clock_offset`, microseconds), read
+ * through the settings cache, so moving the clock reaches every backend with the relcache invalidation of that table.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "base/base.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+TimestampTz
+emk_clock_real(void)
+{
+	return GetCurrentTimestamp();
+}
+
+int64
+emk_clock_offset(void)
+{
+	const char *s = emk_setting_get("clock_offset");
+
+	return s == NULL || !emk_setting_is_home() ? 0 : strtoll(s, NULL, 10);
+}
+
+TimestampTz
+emk_clock_now(void)
+{
+	return GetCurrentTimestamp() + emk_clock_offset();
+}
+
+int64
+emk_clock_monotonic(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64) ts.tv_sec * USECS_PER_SEC + ts.tv_nsec / 1000;
+}
+
+TimestampTz
+emk_clock_add(TimestampTz t, const Interval *iv)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(t),
+												   IntervalPGetDatum(iv)));
+}
+
+TimestampTz
+emk_clock_subtract(TimestampTz t, const Interval *iv)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(t),
+												   IntervalPGetDatum(iv)));
+}
+
+PG_FUNCTION_INFO_V1(emk_base_clock);
+/* eventmkt.clock(): business time now */
+Datum
+emk_base_clock(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(emk_clock_now());
+}

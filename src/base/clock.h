@@ -1,0 +1,24 @@
+/*
+ * clock.h: the three clocks. No other file of the project reads the time.
+ *
+ * business time   emk_clock_now(): real time plus the offset that advance_clock() moves; due times, windows, retries
+ * real time       emk_clock_real(): webhook-timestamp, measured latency
+ * monotonic time  emk_clock_monotonic(): leases, timeouts, breakers; microseconds from an arbitrary start
+ */
+#ifndef EMK_BASE_CLOCK_H
+#define EMK_BASE_CLOCK_H
+
+#include "datatype/timestamp.h"
+
+extern TimestampTz emk_clock_now(void);
+extern TimestampTz emk_clock_real(void);
+extern int64 emk_clock_monotonic(void);
+
+/* The offset of business time against real time, microseconds; 0 in a copy that has not been adopted. */
+extern int64 emk_clock_offset(void);
+
+/* `t` plus `iv`, as timestamptz + interval does (months and days in the session's zone; the worker runs in UTC). */
+extern TimestampTz emk_clock_add(TimestampTz t, const Interval *iv);
+extern TimestampTz emk_clock_subtract(TimestampTz t, const Interval *iv);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * limits.h: every limit of eventmkt, by name. Exceeding one is an error (54000 or 22023) that names it; nothing is
+ * cut off silently. Lengths are in bytes of the database encoding unless a name says otherwise.
+ */
+#ifndef EMK_BASE_LIMITS_H
+#define EMK_BASE_LIMITS_H
+
+#define EMK_MAX_ID_BYTES			512			/* user id, anonymous id, alias, message id */
+#define EMK_MAX_EVENT_NAME_BYTES	200
+#define EMK_MAX_KEY_BYTES			512			/* the value of a rule's `per` property */
+#define EMK_MAX_PROPERTIES_BYTES	(256 * 1024)	/* properties or traits of one call, as text */
+#define EMK_MAX_JSON_DEPTH			64
+#define EMK_MAX_NAME_BYTES			63			/* rule and endpoint names */
+#define EMK_MAX_RULES_PER_EVENT		1000		/* rules one event can match; not rules that name it */
+#define EMK_MAX_BATCH_MESSAGES		100000		/* messages of one track_many() or ingest(batch) */
+#define EMK_MAX_INTERVAL_DAYS		3660		/* after, within, look_back, reentry, max_lateness */
+#define EMK_MAX_AT_LEAST			100000
+#define EMK_MAX_DEPTH				8			/* engine-made events caused by engine-made events */
+#define EMK_MAX_FUTURE_SECONDS		3600		/* how far ahead of the clock an event may be stamped */
+#define EMK_MAX_RESPONSE_BYTES		(64 * 1024)	/* read of an endpoint's answer */
+#define EMK_MAX_EXCERPT_BYTES		1024		/* kept of an endpoint's answer */
+#define EMK_MAX_HEADERS				16
+#define EMK_MAX_HEADER_BYTES		4096
+#define EMK_MAX_URL_BYTES			4096
+#define EMK_MAX_ALIASES				10000		/* ids of one profile */
+
+#endif

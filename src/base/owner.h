@@ -1,0 +1,21 @@
+/*
+ * owner.h: spine 1 and the administrative functions act as the owner of eventmkt_data, a role that is no superuser.
+ * The switch is made in C because it is cheaper than SECURITY DEFINER. On ERROR PostgreSQL restores the user itself when it
+ * aborts the (sub)transaction, so enter and leave need no PG_TRY.
+ */
+#ifndef EMK_BASE_OWNER_H
+#define EMK_BASE_OWNER_H
+
+typedef struct EmkOwner
+{
+	Oid			user;
+	int			sec_context;
+} EmkOwner;
+
+/* Remembers who we are in *saved and becomes the owner. ERROR EM001 when init() has not been run. */
+extern void emk_owner_enter(EmkOwner *saved);
+extern void emk_owner_leave(const EmkOwner *saved);
+/* The owner of eventmkt_data */
+extern Oid	emk_owner_oid(void);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * setting.c: the cached rows of eventmkt_data.setting, the identity of this database, and the settings (GUCs) that every
+ * layer reads. Memory: one context below TopMemoryContext, thrown away whole at invalidation.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "base/base.h"
+#include "base/base_int.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#define MAX_SETTINGS 64
+
+typedef struct Setting
+{
+	char	   *key;
+	char	   *value;
+} Setting;
+
+char	   *emk_guc_instance = NULL;
+bool		emk_guc_enabled = true;
+
+static MemoryContext setting_context = NULL;
+static Setting settings[MAX_SETTINGS];
+static int	nsettings = 0;
+static Oid	setting_relid = InvalidOid;	/* valid: the cache is filled */
+static int	is_home = -1;				/* -1: not worked out since the last invalidation */
+static int	node = -1;
+
+static EmkPlan load_plan = {
+	"SELECT key, value FROM eventmkt_data.setting", 0, {0}
+};
+static EmkPlan put_plan = {
+	"INSERT INTO eventmkt_data.setting AS s (key, value) VALUES ($1, $2) "
+	"ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = pg_catalog.now()", 2, {TEXTOID, TEXTOID}
+};
+static EmkPlan delete_plan = {
+	"DELETE FROM eventmkt_data.setting WHERE key OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
+};
+
+static void
+forget(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == setting_relid)
+	{
+		setting_relid = InvalidOid;
+		is_home = node = -1;
+	}
+}
+
+void
+emk_base_init_setting(void)
+{
+	DefineCustomStringVariable("eventmkt.instance",
+							   "Name of this installation; a copy whose name differs sends nothing until adopted.",
+							   NULL, &emk_guc_instance, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("eventmkt.enabled",
+							 "Turns the workers of eventmkt on or off; events are still recorded while off.",
+							 NULL, &emk_guc_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+}
+
+bool
+emk_setting_initialized(void)
+{
+	Oid			nsp = get_namespace_oid("eventmkt_data", true);
+
+	return OidIsValid(nsp) && OidIsValid(get_relname_relid("setting", nsp));
+}
+
+Oid
+emk_setting_table(const char *relname)
+{
+	Oid			nsp = get_namespace_oid("eventmkt_data", true);
+	Oid			rel = OidIsValid(nsp) ? get_relname_relid(relname, nsp) : InvalidOid;
+
+	if (!OidIsValid(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_EMK_NOT_INITIALIZED),
+				 errmsg("eventmkt has no tables in this database"),
+				 errhint("Run SELECT eventmkt.init() as a superuser.")));
+	return rel;
+}
+
+static void
+load(void)
+{
+	Oid			relid = emk_setting_table("setting");
+	EmkOwner	owner;
+
+	if (setting_context == NULL)
+		setting_context = AllocSetContextCreate(TopMemoryContext, "eventmkt settings", ALLOCSET_SMALL_SIZES);
+	emk_owner_enter(&owner);
+	SPI_connect();
+	emk_spi_run(&load_plan, NULL, NULL, false, MAX_SETTINGS);
+	MemoryContextReset(setting_context);
+	nsettings = 0;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old;
+		char	   *k = emk_spi_text(i, 1);
+		char	   *v = emk_spi_text(i, 2);
+
+		old = MemoryContextSwitchTo(setting_context);
+		settings[nsettings].key = pstrdup(k);
+		settings[nsettings].value = pstrdup(v);
+		nsettings++;
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	emk_owner_leave(&owner);
+	setting_relid = relid;
+}
+
+const char *
+emk_setting_get(const char *key)
+{
+	if (!OidIsValid(setting_relid))
+		load();
+	for (int i = 0; i < nsettings; i++)
+		if (strcmp(settings[i].key, key) == 0)
+			return settings[i].value;
+	return NULL;
+}
+
+void
+emk_setting_put(const char *key, const char *value)
+{
+	Datum		args[2] = {CStringGetTextDatum(key), value ? CStringGetTextDatum(value) : (Datum) 0};
+	EmkOwner	owner;
+
+	emk_owner_enter(&owner);
+	SPI_connect();
+	emk_spi_run(value ? &put_plan : &delete_plan, args, NULL, false, 0);
+	SPI_finish();
+	emk_owner_leave(&owner);
+}
+
+bool
+emk_setting_is_home(void)
+{
+	if (is_home < 0)
+	{
+		const char *sysid = emk_setting_get("system_identifier");
+		const char *dboid = emk_setting_get("database_oid");
+		const char *inst = emk_setting_get("instance");
+
+		is_home = sysid != NULL && dboid != NULL &&
+			strtoull(sysid, NULL, 10) == GetSystemIdentifier() &&
+			strtoul(dboid, NULL, 10) == MyDatabaseId &&
+			strcmp(inst ? inst : "", emk_guc_instance ? emk_guc_instance : "") == 0;
+	}
+	return is_home == 1;
+}
+
+int
+emk_setting_node(void)
+{
+	if (node < 0)
+	{
+		const char *s = emk_setting_get("node");
+
+		node = s ? atoi(s) & 1023 : 0;
+	}
+	return node;
+}
