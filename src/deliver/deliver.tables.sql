@@ -1,0 +1,63 @@
+-- deliver: the outbox, its tries, and the health of endpoints
+CREATE SEQUENCE IF NOT EXISTS eventmkt_data.epoch_seq;		-- one value a worker life: the lease token
+CREATE TABLE IF NOT EXISTS eventmkt_data.delivery (
+	id			uuid PRIMARY KEY,				-- the webhook-id; ordered by time
+	node		smallint NOT NULL,
+	run_id		bigint NOT NULL,
+	rule_id		int NOT NULL,
+	rule		text COLLATE "C" NOT NULL,
+	rule_version int NOT NULL,
+	profile_id	text COLLATE "C" NOT NULL,
+	key			text COLLATE "C" NOT NULL,
+	endpoint_id	int NOT NULL,
+	status		text COLLATE "C" NOT NULL CHECK (status IN ('queued', 'in_flight', 'retrying', 'delivered', 'dead',
+					'cancelled')),
+	attempts	int NOT NULL DEFAULT 0,			-- tries begun
+	next_attempt_at timestamptz NOT NULL,		-- business time
+	lease		bigint,							-- epoch of the worker that has it in flight
+	schedule	int[] NOT NULL,					-- seconds between tries, as the endpoint said when this row was made
+	body		text NOT NULL,
+	event_id	bigint NOT NULL,
+	started_at	timestamptz NOT NULL,			-- of the run: from here cancelling events count
+	received_at	timestamptz NOT NULL,
+	run_created_at timestamptz NOT NULL,
+	due_at		timestamptz NOT NULL,
+	created_at	timestamptz NOT NULL,
+	first_sent_at timestamptz,
+	settled_at	timestamptz,
+	depth		smallint NOT NULL,
+	priority	int NOT NULL DEFAULT 0,
+	last_status	int,
+	last_error	text,
+	late_cancel	bool NOT NULL DEFAULT false		-- a cancelling event came after it was delivered
+);
+ALTER TABLE eventmkt_data.delivery SET (fillfactor = 85);
+CREATE INDEX IF NOT EXISTS delivery_ready ON eventmkt_data.delivery (endpoint_id, next_attempt_at)
+	WHERE status IN ('queued', 'retrying');
+CREATE INDEX IF NOT EXISTS delivery_in_flight ON eventmkt_data.delivery (lease) WHERE status = 'in_flight';
+CREATE INDEX IF NOT EXISTS delivery_profile ON eventmkt_data.delivery (profile_id, rule_id, key);
+COMMENT ON TABLE eventmkt_data.delivery IS 'one message to one endpoint; its id never changes over retries';
+
+CREATE TABLE IF NOT EXISTS eventmkt_data.attempt (
+	delivery_id	uuid NOT NULL,
+	attempt		int NOT NULL,
+	started_at	timestamptz NOT NULL,			-- real time
+	latency_us	bigint NOT NULL,
+	status		int,							-- HTTP status; NULL when no answer came
+	error		text,
+	response	text,							-- at most 1 KiB of the answer
+	PRIMARY KEY (delivery_id, attempt)
+);
+COMMENT ON TABLE eventmkt_data.attempt IS 'every try of a delivery; for operators only';
+
+CREATE TABLE IF NOT EXISTS eventmkt_data.endpoint_state (
+	endpoint_id	int PRIMARY KEY,
+	failures	int NOT NULL DEFAULT 0,			-- consecutive
+	failing_since timestamptz,
+	open_until	timestamptz,					-- circuit breaker: no try before, then one probe at a time
+	last_success_at timestamptz,
+	last_failure_at timestamptz,
+	last_error	text
+);
+ALTER TABLE eventmkt_data.endpoint_state SET (fillfactor = 50);
+COMMENT ON TABLE eventmkt_data.endpoint_state IS 'what the workers learnt of an endpoint: breaker and health';

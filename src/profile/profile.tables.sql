@@ -1,0 +1,42 @@
+-- profile: people, their other ids, and what their traits were
+CREATE TABLE IF NOT EXISTS eventmkt_data.profile (
+	profile_id	text COLLATE "C" PRIMARY KEY,
+	traits		jsonb NOT NULL DEFAULT '{}',
+	created_at	timestamptz NOT NULL,
+	updated_at	timestamptz NOT NULL
+);
+COMMENT ON TABLE eventmkt_data.profile IS 'a person; a profile that was never identified has no row and the traits {}';
+
+-- every other id of a profile; flat: profile_id is canonical and never itself an alias
+CREATE TABLE IF NOT EXISTS eventmkt_data.alias (
+	alias		text COLLATE "C" PRIMARY KEY,
+	profile_id	text COLLATE "C" NOT NULL,
+	created_at	timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS alias_profile ON eventmkt_data.alias (profile_id);
+COMMENT ON TABLE eventmkt_data.alias IS 'another id of a profile: anonymous id, e-mail, device, or a user that was merged in';
+
+CREATE TABLE IF NOT EXISTS eventmkt_data.trait_change (
+	profile_id	text COLLATE "C" NOT NULL,
+	changed_at	timestamptz NOT NULL,
+	trait		text COLLATE "C" NOT NULL,
+	old_value	jsonb,							-- NULL: the trait did not exist
+	new_value	jsonb							-- NULL: the trait was removed
+);
+CREATE INDEX IF NOT EXISTS trait_change_profile ON eventmkt_data.trait_change (profile_id, changed_at);
+COMMENT ON TABLE eventmkt_data.trait_change IS 'history of traits: enough to say what they were at any time';
+
+CREATE SEQUENCE IF NOT EXISTS eventmkt_data.merge_id_seq;
+CREATE TABLE IF NOT EXISTS eventmkt_data.merge_log (
+	merge_id	bigint PRIMARY KEY DEFAULT pg_catalog.nextval('eventmkt_data.merge_id_seq'),
+	from_id		text COLLATE "C" NOT NULL,
+	into_id		text COLLATE "C" NOT NULL,
+	merged_at	timestamptz NOT NULL,
+	detail		jsonb NOT NULL DEFAULT '{}',	-- what the merge moved: aliases and traits of from_id, for undo
+	undone_at	timestamptz
+);
+CREATE INDEX IF NOT EXISTS merge_log_ids ON eventmkt_data.merge_log (into_id, from_id);
+COMMENT ON TABLE eventmkt_data.merge_log IS 'which id was merged into which profile and when; undo_merge() reads it';
+
+CREATE OR REPLACE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt_data.alias
+	FOR EACH STATEMENT EXECUTE FUNCTION eventmkt.invalidate_cache();
