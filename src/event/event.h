@@ -1,0 +1,77 @@
+/*
+ * event.h: the event table, the work queue and the decision log, each with its only writer.
+ */
+#ifndef EMK_EVENT_H
+#define EMK_EVENT_H
+
+#include "base/base.h"
+#include "utils/array.h"
+#include "utils/uuid.h"
+
+extern void emk_event_init(void);
+
+typedef struct EmkEvent
+{
+	int64		event_id;		/* 0 until appended */
+	const char *profile_id;		/* canonical */
+	const char *name;
+	Jsonb	   *properties;
+	TimestampTz occurred_at;
+	TimestampTz received_at;
+	const char *message_id;		/* or NULL */
+	const char *anonymous_id;	/* or NULL */
+	int			depth;			/* 0: the app's own event */
+	int64		conflict_of;	/* 0: none */
+} EmkEvent;
+
+/* A new event id: node and sequence. */
+extern int64 emk_event_next_id(void);
+
+/* Append one event or many, inside an open SPI connection, as the owner; event_id must be set. */
+extern void emk_event_append(const EmkEvent *ev);
+extern void emk_event_append_many(const EmkEvent *evs, int n);
+
+/* One row of work: `rules` are the rules this event starts or cancels. */
+typedef struct EmkWork
+{
+	char		kind;			/* 'e' event, 'm' merge (event_id is the merge_id, profile_id the id merged away) */
+	int64		event_id;
+	const char *profile_id;
+	TimestampTz occurred_at;
+	const int32 *rules;
+	int			nrules;
+} EmkWork;
+
+/* Append work rows, inside an open SPI connection, as the owner; asks for the wake at commit. */
+extern void emk_event_enqueue(const EmkWork *work, int n);
+
+/* One decision; NULL strings are SQL NULL except key, which is ''. Times of 0 are SQL NULL (DT_NOBEGIN is not used). */
+typedef struct EmkDecision
+{
+	int64		run_id;			/* 0: none */
+	int32		rule_id;
+	const char *rule;
+	int32		rule_version;
+	const char *profile_id;
+	const char *key;
+	const char *outcome;
+	const char *reason;
+	const char *facts;			/* JSON text or NULL */
+	const pg_uuid_t *delivery_id;	/* or NULL */
+	int64		event_id;		/* 0: none */
+	TimestampTz started_at;
+	TimestampTz due_at;
+} EmkDecision;
+
+/* Write decisions in one statement, inside an open SPI connection, as the owner. */
+extern void emk_event_decide(const EmkDecision *d, int n, TimestampTz now);
+
+/*
+ * Makes the partitions of event and decision that cover [from, to) in the period of setting `partition_period` (week);
+ * existing ones are left alone. Returns how many were made. Inside an open SPI connection, as the owner.
+ */
+extern int	emk_event_make_partitions(TimestampTz from, TimestampTz to);
+/* Drops partitions wholly older than the setting `retention`, and message keys older than `dedupe_window`. */
+extern int	emk_event_drop_old(TimestampTz now);
+
+#endif

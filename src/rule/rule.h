@@ -1,0 +1,85 @@
+/*
+ * rule.h: rules as defined, compiled and matched; endpoints as defined.
+ *
+ * Conditions are jsonpath predicates. A hot condition cannot raise and takes a bounded time: spine 1 evaluates it. A cold one
+ * (datetime(), like_regex, ** ...) is evaluated by the worker in a subtransaction with a time limit.
+ */
+#ifndef EMK_RULE_H
+#define EMK_RULE_H
+
+#include "base/base.h"
+#include "datatype/timestamp.h"
+#include "utils/jsonpath.h"
+
+extern void emk_rule_init(void);
+
+typedef enum EmkRepeat
+{
+	EMK_REPEAT_IGNORE,
+	EMK_REPEAT_DEBOUNCE,
+	EMK_REPEAT_REPLACE,
+	EMK_REPEAT_PARALLEL
+} EmkRepeat;
+
+/* A version of a rule as the worker sees it. Owned by the cache: valid until the next invalidation is processed. */
+typedef struct EmkRule
+{
+	int32		rule_id;
+	int32		version;
+	char	   *name;
+	bool		current;
+	bool		enabled;
+	char	   *on_event;
+	JsonPath   *where_event;	/* NULL: any */
+	JsonPath   *where_profile;
+	JsonPath   *unless_where;
+	bool		cold_event;		/* where_event is cold */
+	bool		cold_profile;
+	bool		cold_unless;
+	int			at_least;
+	Interval   *within;			/* NULL: lifetime */
+	char	   *per;			/* NULL: no key */
+	int			nunless;
+	char	  **unless;
+	Interval	look_back;
+	Interval	after;
+	EmkRepeat	on_repeat;
+	Interval   *reentry;
+	int32		endpoint_id;	/* 0: record only */
+	Interval	max_lateness;
+	int			priority;
+	bool		lapse;			/* an inactivity rule, see emk_rule_is_lapse() */
+} EmkRule;
+
+/* A rule by version, or its current version (NULL when dropped or never made). Opens SPI on a cache miss. */
+extern const EmkRule *emk_rule_get(int32 rule_id, int32 version);
+extern const EmkRule *emk_rule_current(int32 rule_id);
+
+/* What the analysis of a condition finds. */
+typedef struct EmkCondition
+{
+	bool		predicate;		/* it is a predicate; anything else is refused */
+	bool		cold;			/* may raise or take long: only the worker evaluates it */
+	const char *why_cold;		/* the construct, for messages */
+	char	   *hash_property;	/* `$.p == constant` must hold for the condition to hold; or NULL */
+	Jsonb	   *hash_value;		/* that constant */
+	bool		hash_is_all;	/* the condition is nothing but that comparison */
+} EmkCondition;
+extern void emk_rule_analyse(JsonPath *path, EmkCondition *out);
+
+/*
+ * Is the condition true for the value? NULL path: true. Exactly jsonb_path_match(value, path, '{}', true) IS TRUE. A cold
+ * condition runs in a subtransaction with a time limit of eventmkt.condition_timeout; on error *error is set to a palloc'd
+ * message and false is returned (error may be NULL: then the error is the caller's).
+ */
+extern bool emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error);
+
+/*
+ * HOT. Which rules does this event start or cancel? Fills `rules` (EMK_MAX_RULES_PER_EVENT at most) with ids and returns
+ * their number. `starred`: engine-made events match no '*' rule. Leaves after one hash miss when no rule names the event.
+ * `profile_id` and `now` serve the inactivity rules, which want one work row a profile and lapse.
+ */
+extern int	emk_rule_match(const char *name, Jsonb *properties, const char *profile_id, bool engine_made,
+						   TimestampTz now, int32 *rules);
+
+#endif
