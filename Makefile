@@ -4,6 +4,11 @@
 # itself. Object order, the order of the generated SQL and the check (test/check) read this one line.
 FLOORS = base | profile template analytics experiment | event | rule | track | segment predict catalog | trigger | gate | deliver | worker | report admin
 
+# the targets of the harness need nothing installed yet, so they stay clear of PGXS
+ifneq ($(filter test check regress isolation tap unit demo bench sandbox setup,$(MAKECMDGOALS)),)
+include test/test.mk
+else
+
 EXTENSION  = eventmkt
 EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" eventmkt.control)
 LAYERS     := $(filter-out |,$(FLOORS))
@@ -31,7 +36,7 @@ $(OBJS): $(HDRS)
 SQL_PARTS := $(foreach l,$(LAYERS),$(wildcard src/$(l)/$(l).sql))
 build/eventmkt--$(EXTVERSION).sql: src/eventmkt.sql $(SQL_PARTS)
 	@mkdir -p build
-	{ echo '\echo Use "CREATE EXTENSION eventmkt" to load this file. \quit'; cat $^; } > $@
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION eventmkt" to load this file. \quit'; cat $^; } > $@
 
 # what eventmkt.init() runs, as one C string: tables, indexes, views and triggers of each layer, in floor order
 TABLE_PARTS := $(foreach l,$(LAYERS),$(wildcard src/$(l)/$(l).tables.sql))
@@ -41,4 +46,4 @@ build/tables.c: $(TABLE_PARTS)
 	  for f in $^; do sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$$/\\n"/' $$f; echo ','; done; \
 	  echo 'NULL};'; } > $@
 
--include test/test.mk
+endif
