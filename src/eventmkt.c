@@ -4,7 +4,9 @@
 #include "postgres.h"
 #include "fmgr.h"
 
+#include "admin/admin.h"
 #include "base/base.h"
+#include "worker/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -14,4 +16,6 @@ void
 _PG_init(void)
 {
 	emk_base_init();
+	emk_worker_init();
+	emk_admin_init();
 }

@@ -27,4 +27,11 @@ extern TimestampTz emk_send_turn(void);
 extern void emk_send_wait(long timeout_ms);
 extern void emk_send_stop(void);
 
+/*
+ * Life of the workers. preloaded: the library is in shared_preload_libraries, so a launcher runs. announce: at commit,
+ * tells the launcher to look at this database.
+ */
+extern bool emk_worker_preloaded(void);
+extern void emk_worker_announce(void);
+
 #endif
