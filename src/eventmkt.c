@@ -6,6 +6,8 @@
 
 #include "admin/admin.h"
 #include "base/base.h"
+#include "event/event.h"
+#include "rule/rule.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -16,6 +18,8 @@ void
 _PG_init(void)
 {
 	emk_base_init();
+	emk_event_init();
+	emk_rule_init();
 	emk_worker_init();
 	emk_admin_init();
 }

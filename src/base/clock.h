@@ -8,7 +8,7 @@
 #ifndef EMK_BASE_CLOCK_H
 #define EMK_BASE_CLOCK_H
 
-#include "datatype/timestamp.h"
+#include "utils/timestamp.h"
 
 extern TimestampTz emk_clock_now(void);
 extern TimestampTz emk_clock_real(void);

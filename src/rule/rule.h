@@ -21,7 +21,7 @@ typedef enum EmkRepeat
 	EMK_REPEAT_PARALLEL
 } EmkRepeat;
 
-/* A version of a rule as the worker sees it. Owned by the cache: valid until the next invalidation is processed. */
+/* A version of a rule as the worker sees it. Owned by the cache: valid to the end of the transaction. */
 typedef struct EmkRule
 {
 	int32		rule_id;
@@ -75,11 +75,23 @@ extern void emk_rule_analyse(JsonPath *path, EmkCondition *out);
 extern bool emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error);
 
 /*
- * HOT. Which rules does this event start or cancel? Fills `rules` (EMK_MAX_RULES_PER_EVENT at most) with ids and returns
- * their number. `starred`: engine-made events match no '*' rule. Leaves after one hash miss when no rule names the event.
- * `profile_id` and `now` serve the inactivity rules, which want one work row a profile and lapse.
+ * HOT. Which rules does this event start or cancel? Fills `rules` (room for EMK_MAX_RULES_PER_EVENT) with ids and returns
+ * their number; ERROR 54000 beyond. Leaves after one hash miss when no rule names the event. Engine-made events (depth > 0)
+ * match no '*' rule. An inactivity rule matches once a profile and backend until its run falls due. As the owner; opens SPI
+ * by itself when a name is seen for the first time.
  */
-extern int	emk_rule_match(const char *name, Jsonb *properties, const char *profile_id, bool engine_made,
-						   TimestampTz now, int32 *rules);
+typedef struct EmkMatchInput
+{
+	const char *name;
+	Jsonb	   *properties;
+	const char *profile_id;
+	int			depth;
+	TimestampTz occurred_at;
+	TimestampTz now;
+} EmkMatchInput;
+extern int	emk_rule_match(const EmkMatchInput *in, int32 *rules);
+
+/* A rule whose condition fails again and again is disabled with this reason; inside SPI, as the owner. */
+extern void emk_rule_disable(int32 rule_id, const char *reason);
 
 #endif

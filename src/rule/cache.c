@@ -1,0 +1,245 @@
+/*
+ * cache.c: rules by version, as the worker needs them. One memory context, left behind when a rule changes: what was handed
+ * out stays valid to the end of the transaction, when contexts left behind are freed.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "rule/rule.h"
+#include "rule/rule_int.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+
+typedef struct RuleKey
+{
+	int32		rule_id;
+	int32		version;		/* 0: the current one */
+} RuleKey;
+
+typedef struct RuleEntry
+{
+	RuleKey		key;
+	EmkRule    *rule;			/* NULL: there is none */
+} RuleEntry;
+
+static MemoryContext cache_context = NULL;
+static MemoryContext retired = NULL;	/* parent of contexts left behind */
+static HTAB *rules = NULL;
+static Oid	rule_oid = InvalidOid;
+static bool stale = true;
+
+#define RULE_COLUMNS \
+	"SELECT rule_id, version, name, current, enabled, on_event, where_event, where_profile, unless_where, at_least, " \
+	"within, per, unless, look_back, after, on_repeat, reentry, endpoint_id, max_lateness, priority, " \
+	"COALESCE((SELECT e.lapse FROM eventmkt_data.rule_event e WHERE e.rule_id OPERATOR(pg_catalog.=) r.rule_id " \
+	"AND e.starts LIMIT 1), false) FROM eventmkt_data.rule r WHERE r.rule_id OPERATOR(pg_catalog.=) $1 "
+
+static EmkPlan version_plan = {
+	RULE_COLUMNS "AND r.version OPERATOR(pg_catalog.=) $2", 2, {INT4OID, INT4OID}
+};
+static EmkPlan current_plan = {
+	RULE_COLUMNS "AND r.current", 1, {INT4OID}
+};
+static EmkPlan disable_plan = {
+	"WITH off AS (DELETE FROM eventmkt_data.rule_event WHERE rule_id OPERATOR(pg_catalog.=) $1) "
+	"UPDATE eventmkt_data.rule SET enabled = false, disabled_reason = $2 "
+	"WHERE rule_id OPERATOR(pg_catalog.=) $1 AND current", 2, {INT4OID, TEXTOID}
+};
+
+static void
+forget(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == rule_oid)
+		stale = true;
+}
+
+static void
+free_retired(XactEvent event, void *arg)
+{
+	if (retired != NULL && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT))
+		MemoryContextDeleteChildren(retired);
+}
+
+void
+emk_rule_init_cache(void)
+{
+	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	RegisterXactCallback(free_retired, NULL);
+}
+
+void
+emk_rule_init(void)
+{
+	emk_rule_init_condition();
+	emk_rule_init_cache();
+	emk_rule_init_match();
+}
+
+static void
+begin_cache(void)
+{
+	HASHCTL		ctl;
+
+	if (retired == NULL)
+		retired = AllocSetContextCreate(TopMemoryContext, "eventmkt rules left behind", ALLOCSET_SMALL_SIZES);
+	if (cache_context != NULL)
+		MemoryContextSetParent(cache_context, retired);
+	cache_context = AllocSetContextCreate(TopMemoryContext, "eventmkt rules", ALLOCSET_DEFAULT_SIZES);
+	rule_oid = emk_setting_table("rule");
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(RuleKey);
+	ctl.entrysize = sizeof(RuleEntry);
+	ctl.hcxt = cache_context;
+	rules = hash_create("eventmkt rules", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	stale = false;
+}
+
+static JsonPath *
+read_path(int col, bool *cold)
+{
+	bool		isnull;
+	Datum		d = emk_spi_datum(0, col, &isnull);
+	EmkCondition c;
+	JsonPath   *path;
+
+	*cold = false;
+	if (isnull)
+		return NULL;
+	path = DatumGetJsonPathPCopy(d);
+	emk_rule_analyse(path, &c);
+	*cold = c.cold;
+	return path;
+}
+
+static Interval *
+read_interval(int col)
+{
+	bool		isnull;
+	Datum		d = emk_spi_datum(0, col, &isnull);
+	Interval   *iv;
+
+	if (isnull)
+		return NULL;
+	iv = palloc(sizeof(Interval));
+	*iv = *DatumGetIntervalP(d);
+	return iv;
+}
+
+static EmkRepeat
+read_repeat(const char *s)
+{
+	switch (s[0])
+	{
+		case 'i':
+			return EMK_REPEAT_IGNORE;
+		case 'r':
+			return EMK_REPEAT_REPLACE;
+		case 'p':
+			return EMK_REPEAT_PARALLEL;
+		default:
+			return EMK_REPEAT_DEBOUNCE;
+	}
+}
+
+static void
+read_names(int col, EmkRule *r)
+{
+	bool		isnull;
+	Datum		d = emk_spi_datum(0, col, &isnull);
+	Datum	   *elems;
+	int			n;
+
+	if (isnull)
+		return;
+	deconstruct_array(DatumGetArrayTypeP(d), TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, &n);
+	r->unless = palloc(sizeof(char *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		r->unless[i] = TextDatumGetCString(elems[i]);
+	r->nunless = n;
+}
+
+/* Reads row 0 of the result into the current memory context. */
+static EmkRule *
+read_rule(void)
+{
+	EmkRule    *r = palloc0(sizeof(EmkRule));
+
+	r->rule_id = emk_spi_int4(0, 1, 0);
+	r->version = emk_spi_int4(0, 2, 0);
+	r->name = emk_spi_text(0, 3);
+	r->current = emk_spi_bool(0, 4, false);
+	r->enabled = emk_spi_bool(0, 5, false);
+	r->on_event = emk_spi_text(0, 6);
+	r->where_event = read_path(7, &r->cold_event);
+	r->where_profile = read_path(8, &r->cold_profile);
+	r->unless_where = read_path(9, &r->cold_unless);
+	r->at_least = emk_spi_int4(0, 10, 1);
+	r->within = read_interval(11);
+	r->per = emk_spi_text(0, 12);
+	read_names(13, r);
+	r->look_back = *read_interval(14);
+	r->after = *read_interval(15);
+	r->on_repeat = read_repeat(emk_spi_text(0, 16));
+	r->reentry = read_interval(17);
+	r->endpoint_id = emk_spi_int4(0, 18, 0);
+	r->max_lateness = *read_interval(19);
+	r->priority = emk_spi_int4(0, 20, 0);
+	r->lapse = emk_spi_bool(0, 21, false);
+	return r;
+}
+
+static const EmkRule *
+lookup(int32 rule_id, int32 version)
+{
+	RuleKey		key = {rule_id, version};
+	Datum		args[2] = {Int32GetDatum(rule_id), Int32GetDatum(version)};
+	bool		found;
+	RuleEntry  *e;
+	EmkRule    *rule = NULL;
+
+	if (stale)
+		begin_cache();
+	e = hash_search(rules, &key, HASH_FIND, &found);
+	if (found)
+		return e->rule;
+	SPI_connect();
+	if (emk_spi_run(version ? &version_plan : &current_plan, args, NULL, false, 1) > 0)
+	{
+		MemoryContext old;
+
+		if (stale)
+			begin_cache();		/* the query itself processed an invalidation */
+		old = MemoryContextSwitchTo(cache_context);
+		rule = read_rule();
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	if (stale)
+		begin_cache();
+	e = hash_search(rules, &key, HASH_ENTER, &found);
+	e->rule = rule;
+	return rule;
+}
+
+const EmkRule *
+emk_rule_get(int32 rule_id, int32 version)
+{
+	return lookup(rule_id, version);
+}
+
+const EmkRule *
+emk_rule_current(int32 rule_id)
+{
+	return lookup(rule_id, 0);
+}
+
+void
+emk_rule_disable(int32 rule_id, const char *reason)
+{
+	Datum		args[2] = {Int32GetDatum(rule_id), CStringGetTextDatum(reason)};
+
+	emk_spi_run(&disable_plan, args, NULL, false, 0);
+}

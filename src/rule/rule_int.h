@@ -1,0 +1,27 @@
+/*
+ * rule_int.h: what the files of the rule layer share.
+ */
+#ifndef EMK_RULE_INT_H
+#define EMK_RULE_INT_H
+
+#include "rule/rule.h"
+
+/* `$.property op constant`; strings point into the jsonpath it was read from */
+typedef struct EmkTerm
+{
+	JsonPathItemType op;
+	char	   *property;
+	int32		property_len;
+	JsonbValue	constant;
+} EmkTerm;
+
+extern bool emk_rule_plain_term(JsonPathItem *v, EmkTerm *term);
+
+/* Compares as jsonpath does in lax mode: is one element of the property (an array is unwrapped once) op constant? */
+extern bool emk_rule_term_holds(const EmkTerm *term, Jsonb *properties);
+
+extern void emk_rule_init_condition(void);
+extern void emk_rule_init_cache(void);
+extern void emk_rule_init_match(void);
+
+#endif
