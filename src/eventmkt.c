@@ -7,6 +7,7 @@
 #include "admin/admin.h"
 #include "base/base.h"
 #include "event/event.h"
+#include "profile/profile.h"
 #include "rule/rule.h"
 #include "worker/worker.h"
 
@@ -18,6 +19,7 @@ void
 _PG_init(void)
 {
 	emk_base_init();
+	emk_profile_init();
 	emk_event_init();
 	emk_rule_init();
 	emk_worker_init();

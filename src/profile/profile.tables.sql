@@ -2,6 +2,7 @@
 CREATE TABLE IF NOT EXISTS eventmkt_data.profile (
 	profile_id	text COLLATE "C" PRIMARY KEY,
 	traits		jsonb NOT NULL DEFAULT '{}',
+	identified	bool NOT NULL DEFAULT false,	-- identify() or alias() named it as a person: no longer only an anonymous id
 	created_at	timestamptz NOT NULL,
 	updated_at	timestamptz NOT NULL
 );
@@ -33,10 +34,11 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.merge_log (
 	into_id		text COLLATE "C" NOT NULL,
 	merged_at	timestamptz NOT NULL,
 	detail		jsonb NOT NULL DEFAULT '{}',	-- what the merge moved: aliases and traits of from_id, for undo
+	refused		text COLLATE "C",				-- why nothing was merged; NULL: it was
 	undone_at	timestamptz
 );
 CREATE INDEX IF NOT EXISTS merge_log_ids ON eventmkt_data.merge_log (into_id, from_id);
-COMMENT ON TABLE eventmkt_data.merge_log IS 'which id was merged into which profile and when; undo_merge() reads it';
+COMMENT ON TABLE eventmkt_data.merge_log IS 'which id was merged into which profile and when, and which was refused; undo_merge() reads it';
 
 CREATE OR REPLACE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt_data.alias
 	FOR EACH STATEMENT EXECUTE FUNCTION eventmkt.invalidate_cache();
