@@ -1,0 +1,63 @@
+'use strict';
+/*
+ * tables.js: reads what psql wrote of a table: JSON lines (SELECT to_jsonb(t) …, -qAt) or CSV with a header (--csv).
+ * Ids are 64 bits wide and would lose digits as numbers, so they are kept as strings.
+ */
+const fs = require('fs');
+
+const WIDE = /"(event_id|run_id|decision_id|lease|conflict_of)":(\s*)(-?\d+)/g;
+
+function parseJsonLine(line) {
+	return JSON.parse(line.replace(WIDE, '"$1":$2"$3"'));
+}
+
+/** CSV as PostgreSQL writes it; an unquoted empty field is NULL. */
+function parseCsv(text) {
+	const rows = [];
+	let row = [];
+	let at = 0;
+	while (at < text.length) {
+		let field;
+		if (text[at] === '"') {
+			let end = at + 1;
+			for (;;) {
+				end = text.indexOf('"', end);
+				if (end < 0)
+					throw new Error('CSV ends within quotes');
+				if (text[end + 1] !== '"')
+					break;
+				end += 2;
+			}
+			field = text.slice(at + 1, end).replace(/""/g, '"');
+			at = end + 1;
+		} else {
+			let end = at;
+			while (end < text.length && text[end] !== ',' && text[end] !== '\n')
+				end++;
+			field = end === at ? null : text.slice(at, end).replace(/\r$/, '');
+			at = end;
+		}
+		row.push(field);
+		const next = text[at++];
+		if (next === '\r')
+			at++;
+		if (next !== ',') {
+			rows.push(row);
+			row = [];
+		}
+	}
+	const names = rows.shift() || [];
+	return rows.map((r) => Object.fromEntries(names.map((n, i) => [n, r[i] === undefined ? null : r[i]])));
+}
+
+function parseTable(text) {
+	if (!/^\s*\{/.test(text))
+		return parseCsv(text);
+	return text.split('\n').filter((line) => line.trim() !== '').map(parseJsonLine);
+}
+
+function readTable(file) {
+	return parseTable(fs.readFileSync(file, 'utf8'));
+}
+
+module.exports = { readTable, parseTable, parseCsv, parseJsonLine };

@@ -1,0 +1,332 @@
+package Emk;
+
+=encoding utf8
+
+=head1 Emk: servers with the extension, the faulty receiver, and the safety check, for TAP tests
+
+  use FindBin;
+  use lib "$FindBin::Bin/lib";
+  use Emk;
+
+  my $node = new_node('shop', preload => 1);
+  my $sink = start_sink();
+  create_endpoint($node, 'mail', $sink, '/fail-first/2');
+  $node->safe_psql('postgres', "SELECT eventmkt.create_rule('hello', on_event => 'Signed Up')");
+  $node->safe_psql('postgres', "SELECT eventmkt.track('u1', 'Signed Up', message_id => 'm1')");
+  ok($sink->wait_requests(3), 'three tries');
+  is(check_safety($node, $sink, client => [{ message_id => 'm1', result => 'ok' }], sends => 1), '', 'safety rule');
+  is(violations($node), '', 'state machine');
+
+Everything started here ends with the test, however it ends.
+
+=cut
+
+use strict;
+use warnings;
+use Carp;
+use Exporter 'import';
+use File::Basename qw(dirname);
+use File::Temp;
+use IPC::Run ();
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(time sleep);
+
+use Emk::Sink;
+
+our @EXPORT = qw(new_node start_sink create_endpoint wait_for wait_for_sql violations check_safety query_rows quote_literal
+	make_certs stop_all);
+
+my $test_dir = dirname(dirname(dirname(__FILE__)));
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+my @nodes;
+
+# a test that is told to stop still runs its END blocks
+$SIG{TERM} = $SIG{INT} = $SIG{HUP} = sub { exit 130 };
+
+=head2 new_node(NAME, OPTIONS) → PostgreSQL::Test::Cluster
+
+A running cluster with the extension, after eventmkt.init(), that may send to 127.0.0.0/8 by plain http.
+
+  preload => 1         shared_preload_libraries = eventmkt
+  conf => TEXT         more lines for postgresql.conf
+  dbname => NAME       database (made when missing; default postgres)
+  extension => 0       only the cluster        init => 0   extension, no init()
+  owner => NAME        for init()
+  worker => 1          start_worker() at the end (without preload)
+  start => 0           only initdb and settings
+
+=cut
+
+sub new_node
+{
+	my ($name, %opts) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $db = $opts{dbname} // 'postgres';
+
+	push @nodes, $node;
+	$node->{emk_db} = $db;
+	$node->init(%{ $opts{init_args} // {} });
+	$node->append_conf('postgresql.conf', <<"CONF");
+restart_after_crash = on
+log_statement = none
+max_prepared_transactions = 10
+max_worker_processes = 16
+eventmkt.allowed_networks = '127.0.0.0/8'
+eventmkt.allow_plain_http = on
+CONF
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'eventmkt'") if $opts{preload};
+	$node->append_conf('postgresql.conf', $opts{conf}) if defined $opts{conf};
+	return $node if exists $opts{start} && !$opts{start};
+
+	$node->start;
+	$node->safe_psql('postgres', qq(CREATE DATABASE "$db")) if $db ne 'postgres';
+	return $node if exists $opts{extension} && !$opts{extension};
+	$node->safe_psql($db, 'CREATE EXTENSION eventmkt');
+	return $node if exists $opts{init} && !$opts{init};
+	my $owner = defined $opts{owner} ? quote_literal($opts{owner}) : '';
+	$node->safe_psql($db, "SET client_min_messages = warning; SELECT * FROM eventmkt.init($owner)");
+	$node->safe_psql($db, 'SELECT eventmkt.start_worker()') if $opts{worker};
+	return $node;
+}
+
+=head2 start_sink(OPTIONS) → Emk::Sink
+
+  secrets => { PATH => SECRET }    PATH may end in *; a SECRET may be an array
+  headers => 1, bodies => 0, sync => 0, host => '127.0.0.1', port => 0, journal => FILE
+  tls => [CERT, KEY]               listen => ['silent', 'reset-before-read', …]   raw ports, see $sink->raw_port
+
+=cut
+
+sub start_sink
+{
+	return Emk::Sink->start(@_);
+}
+
+=head2 create_endpoint(NODE, NAME, SINK, PATH, OPTIONS) → secret
+
+Makes the endpoint and tells the sink its secret. OPTIONS are arguments of eventmkt.create_endpoint (secret, headers,
+method, timeout, max_in_flight, rate_limit, …) and url, dbname.
+
+=cut
+
+sub create_endpoint
+{
+	my ($node, $name, $sink, $path, %opts) = @_;
+	my $db = delete $opts{dbname} // $node->{emk_db} // 'postgres';
+	my $url = delete $opts{url} // $sink->url($path);
+	my $more = join '', map { ", $_ => " . quote_literal($opts{$_}) } sort keys %opts;
+	my $secret = $node->safe_psql($db,
+		'SELECT eventmkt.create_endpoint(' . quote_literal($name) . ', ' . quote_literal($url) . "$more)");
+
+	(my $plain = $path) =~ s/\?.*//s;
+	$sink->secret($plain, $secret) if $sink;
+	return $secret;
+}
+
+sub quote_literal
+{
+	my ($text) = @_;
+	return 'NULL' unless defined $text;
+	$text =~ s/'/''/g;
+	return $text =~ s/\\/\\\\/g ? " E'$text'" : "'$text'";
+}
+
+=head2 wait_for(CODE, SECONDS) → what CODE returned once it was true; false when the time is over
+
+=cut
+
+sub wait_for
+{
+	my ($code, $timeout) = @_;
+	my $end = time + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
+	my $step = 0.02;
+
+	while (1)
+	{
+		my $got = $code->();
+		return $got if $got;
+		return '' if time >= $end;
+		sleep $step;
+		$step = 0.25 if ($step *= 1.3) > 0.25;
+	}
+}
+
+=head2 wait_for_sql(NODE, QUERY, EXPECTED = 't', SECONDS, DBNAME) → 1, or 0 with a diag of the last answer
+
+A server that does not answer (it is starting, it crashed) is waited for, too.
+
+=cut
+
+sub wait_for_sql
+{
+	my ($node, $query, $expected, $timeout, $db) = @_;
+	my ($rc, $out, $err);
+
+	$expected //= 't';
+	return 1 if wait_for(sub {
+		($rc, $out, $err) = $node->psql($db // $node->{emk_db} // 'postgres', $query, timeout => 30,
+			on_error_die => 0);
+		return defined $rc && $rc == 0 && $out eq $expected;
+	}, $timeout);
+	Test::More::diag("waited for '$expected' from: $query\nlast answer: '" . ($out // '') . "' " . ($err // ''));
+	return 0;
+}
+
+=head2 query_rows(NODE, QUERY, DBNAME) → list of hashes, one a row
+
+=cut
+
+sub query_rows
+{
+	my ($node, $query, $db) = @_;
+	my $out = $node->safe_psql($db // $node->{emk_db} // 'postgres', "SELECT pg_catalog.to_jsonb(q)::text FROM ($query) q");
+	utf8::encode($out) if utf8::is_utf8($out);
+	return map { $json->decode($_) } grep { length } split /\n/, $out;
+}
+
+sub run_psql
+{
+	my ($node, $db, @args) = @_;
+	my ($out, $err) = ('', '');
+	local $ENV{PGOPTIONS} = '-c client_min_messages=warning -c statement_timeout=0 -c timezone=UTC';
+	IPC::Run::run([ $node->installed_command('psql'), '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), @args ],
+		'<', \undef, '>', \$out, '2>', \$err) or croak "psql @args failed: $err";
+	return $out;
+}
+
+=head2 violations(NODE, redeliver => 1, dbname => NAME) → text: what check.sql finds, empty when all is well
+
+=cut
+
+sub violations
+{
+	my ($node, %opts) = @_;
+	my @more = $opts{redeliver} ? ('-v', 'redeliver=1') : ();
+	return run_psql($node, $opts{dbname} // $node->{emk_db} // 'postgres', @more, '-f', "$test_dir/sink/check.sql");
+}
+
+=head2 check_safety(NODE, SINK or [SINKS], OPTIONS) → text: what check.js finds, empty when all is well
+
+  client => [ { message_id | event_id, result => ok|failed|unknown, sends => N } ] or the name of a file
+  sends => N, drained => 1, now => TIME, max_duplicates => N, no_overlap => 1, strict_tries => 1,
+  require_verified => 0 (1 unless said), redeliver => 1, dbname => NAME
+
+now is the clock's, so that moved clocks work. The counts are in %Emk::last_counts afterwards.
+
+=cut
+
+our %last_counts;
+
+sub check_safety
+{
+	my ($node, $sinks, %opts) = @_;
+	my $db = delete $opts{dbname} // $node->{emk_db} // 'postgres';
+	my $dir = File::Temp->newdir;
+	my %source = (event => 'event', delivery => 'delivery', attempt => 'attempt', decision => 'decision',
+		pending => 'pending_trigger');
+	my @args = ('--sink', map { $_->{journal} } ref $sinks eq 'ARRAY' ? @$sinks : $sinks);
+
+	for my $table (sort keys %source)
+	{
+		run_psql($node, $db, '-o', "$dir/$table",
+			'-c', "SELECT pg_catalog.to_jsonb(t)::text FROM eventmkt_data.$source{$table} t");
+		push @args, "--$table", "$dir/$table";
+	}
+	if (my $client = delete $opts{client})
+	{
+		my $file = ref $client ? "$dir/client" : $client;
+		PostgreSQL::Test::Utils::append_to_file($file, join '', map { $json->encode($_) . "\n" } @$client) if ref $client;
+		push @args, '--client', $file;
+	}
+	$opts{now} //= run_psql($node, $db, '-c', 'SELECT eventmkt.clock()');
+	$opts{now} =~ s/\s+$//;
+	$opts{require_verified} //= 1;
+	for my $name (sort keys %opts)
+	{
+		(my $flag = "--$name") =~ tr/_/-/;
+		if ($name =~ /^(drained|no_overlap|strict_tries|require_verified|redeliver)$/)
+		{
+			push @args, $flag if $opts{$name};
+		}
+		else
+		{
+			push @args, $flag, $opts{$name} if defined $opts{$name};
+		}
+	}
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ Emk::Sink::node_program(), "$test_dir/sink/check.js", @args ], '<', \undef, '>', \$out, '2>', \$err);
+	croak "check.js failed: $err" if $err ne '' || $out !~ s/(\{.*\})\n\z//;
+	%last_counts = %{ $json->decode($1) };
+	return $out;
+}
+
+=head2 make_certs(DIR) → hash of [CERT, KEY] and of ca
+
+ca (a file), good, wrong_host, expired, self_signed, sha1, other_ca: all for localhost, 127.0.0.1, ::1 but wrong_host.
+
+=cut
+
+sub make_certs
+{
+	my ($dir) = @_;
+	my %certs = (ca => "$dir/ca.crt");
+	my $openssl = sub {
+		my ($out, $err) = ('', '');
+		IPC::Run::run([ 'openssl', @_ ], '<', \undef, '>', \$out, '2>', \$err) or croak "openssl @_: $err";
+	};
+	my $names = 'DNS:localhost,IP:127.0.0.1,IP:0:0:0:0:0:0:0:1';
+	my $key = sub { $openssl->('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', $_[0]) };
+
+	for my $ca ('ca', 'other')
+	{
+		$key->("$dir/$ca.key");
+		$openssl->('req', '-x509', '-new', '-key', "$dir/$ca.key", '-subj', "/CN=test $ca", '-days', '30', '-out',
+			"$dir/$ca.crt");
+	}
+	my %kinds = (good => {}, wrong_host => { names => 'DNS:elsewhere.example' }, expired => { days => -1 },
+		sha1 => { digest => '-sha1' }, other_ca => { ca => 'other' });
+	for my $kind (sort keys %kinds)
+	{
+		my %k = %{ $kinds{$kind} };
+		my $ca = $k{ca} // 'ca';
+		$key->("$dir/$kind.key");
+		append_to_file("$dir/$kind.ext", 'subjectAltName=' . ($k{names} // $names) . "\n");
+		$openssl->('req', '-new', '-key', "$dir/$kind.key", '-subj', '/CN=localhost', '-out', "$dir/$kind.csr");
+		$openssl->('x509', '-req', '-in', "$dir/$kind.csr", '-CA', "$dir/$ca.crt", '-CAkey', "$dir/$ca.key",
+			'-CAcreateserial', '-days', $k{days} // 30, '-extfile', "$dir/$kind.ext", $k{digest} // '-sha256',
+			'-out', "$dir/$kind.crt");
+		$certs{$kind} = [ "$dir/$kind.crt", "$dir/$kind.key" ];
+	}
+	$key->("$dir/self_signed.key");
+	$openssl->('req', '-x509', '-new', '-key', "$dir/self_signed.key", '-subj', '/CN=localhost', '-days', '30',
+		'-addext', "subjectAltName=$names", '-out', "$dir/self_signed.crt");
+	$certs{self_signed} = [ "$dir/self_signed.crt", "$dir/self_signed.key" ];
+	return %certs;
+}
+
+=head2 stop_all()
+
+Stops every sink and cluster that this test started; runs by itself at the end.
+
+=cut
+
+sub stop_all
+{
+	Emk::Sink::stop_every();
+	for my $node (@nodes)
+	{
+		$node->stop('immediate', fail_ok => 1) if defined $node->{_pid};
+	}
+	@nodes = ();
+}
+
+END
+{
+	my $rc = $?;
+	Emk::Sink::stop_every();
+	$? = $rc;
+}
+
+1;
