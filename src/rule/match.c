@@ -85,6 +85,9 @@ static Oid	rule_event_oid = InvalidOid;
 static NameEntry *star = NULL;
 static Armed *armed = NULL;
 static uint64 armed_seed = 0;
+static int32 *matched = NULL;		/* the answer of the call under way */
+static int	nmatched = 0;
+static int	matched_room = 0;
 static bool armed_dirty = false;	/* armed by the current transaction */
 
 static EmkPlan load_plan = {
@@ -303,24 +306,26 @@ is_armed(const MatchRule *r, const EmkMatchInput *in)
 }
 
 static void
-take(MatchRule *r, const EmkMatchInput *in, int32 *rules, int *n)
+take(MatchRule *r, const EmkMatchInput *in)
 {
 	if (r->state != CONDITION_NONE && !condition_holds(r, in->properties))
 		return;
 	if (r->lapse && is_armed(r, in))
 		return;
-	for (int i = 0; i < *n; i++)
-		if (rules[i] == r->rule_id)
+	for (int i = 0; i < nmatched; i++)
+		if (matched[i] == r->rule_id)
 			return;
-	if (*n == EMK_MAX_RULES_PER_EVENT)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("event \"%s\" matches more rules than the limit of %d", in->name, EMK_MAX_RULES_PER_EVENT)));
-	rules[(*n)++] = r->rule_id;
+	if (nmatched == matched_room)
+	{
+		matched_room = Max(64, matched_room * 2);
+		matched = matched == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int32) * matched_room) :
+			repalloc(matched, sizeof(int32) * matched_room);
+	}
+	matched[nmatched++] = r->rule_id;
 }
 
 static void
-probe(HashGroup *g, const JsonbValue *v, const EmkMatchInput *in, int32 *rules, int *n)
+probe(HashGroup *g, const JsonbValue *v, const EmkMatchInput *in)
 {
 	uint32		h;
 
@@ -335,12 +340,12 @@ probe(HashGroup *g, const JsonbValue *v, const EmkMatchInput *in, int32 *rules, 
 			continue;
 		JsonbExtractScalar(&g->rules[i].hash_value->root, &want);
 		if (same_scalar(v, &want))
-			take(&g->rules[i], in, rules, n);
+			take(&g->rules[i], in);
 	}
 }
 
 static void
-match_group(HashGroup *g, const EmkMatchInput *in, int32 *rules, int *n)
+match_group(HashGroup *g, const EmkMatchInput *in)
 {
 	JsonbValue	buf;
 	JsonbValue *v;
@@ -351,19 +356,19 @@ match_group(HashGroup *g, const EmkMatchInput *in, int32 *rules, int *n)
 	if (v == NULL)
 		return;
 	if (v->type != jbvBinary || !JsonContainerIsArray(v->val.binary.data))
-		probe(g, v, in, rules, n);
+		probe(g, v, in);
 	else
 		for (int i = 0; i < (int) JsonContainerSize(v->val.binary.data); i++)
-			probe(g, getIthJsonbValueFromContainer(v->val.binary.data, i), in, rules, n);
+			probe(g, getIthJsonbValueFromContainer(v->val.binary.data, i), in);
 }
 
 static void
-match_entry(NameEntry *e, const EmkMatchInput *in, int32 *rules, int *n)
+match_entry(NameEntry *e, const EmkMatchInput *in)
 {
 	for (int i = 0; i < e->nplain; i++)
-		take(&e->plain[i], in, rules, n);
+		take(&e->plain[i], in);
 	for (int i = 0; i < e->ngroups; i++)
-		match_group(&e->groups[i], in, rules, n);
+		match_group(&e->groups[i], in);
 }
 
 static void
@@ -507,11 +512,11 @@ begin_index(void)
 }
 
 int
-emk_rule_match(const EmkMatchInput *in, int32 *rules)
+emk_rule_match(const EmkMatchInput *in, const int32 **rules)
 {
 	NameEntry  *e;
-	int			n = 0;
 
+	nmatched = 0;
 	/* loading may process an invalidation and drop the index under us: then begin again */
 	do
 	{
@@ -521,8 +526,9 @@ emk_rule_match(const EmkMatchInput *in, int32 *rules)
 			star = find_entry("*");
 		e = names != NULL ? find_entry(in->name) : NULL;
 	} while (names == NULL);
-	match_entry(e, in, rules, &n);
+	match_entry(e, in);
 	if (in->depth == 0)
-		match_entry(star, in, rules, &n);
-	return n;
+		match_entry(star, in);
+	*rules = matched;
+	return nmatched;
 }

@@ -75,10 +75,10 @@ extern void emk_rule_analyse(JsonPath *path, EmkCondition *out);
 extern bool emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error);
 
 /*
- * HOT. Which rules does this event start or cancel? Fills `rules` (room for EMK_MAX_RULES_PER_EVENT) with ids and returns
- * their number; ERROR 54000 beyond. Leaves after one hash miss when no rule names the event. Engine-made events (depth > 0)
- * match no '*' rule. An inactivity rule matches once a profile and backend until its run falls due. As the owner; opens SPI
- * by itself when a name is seen for the first time.
+ * HOT. Which rules does this event start or cancel? Returns their number and points *rules at the ids, in a buffer that the
+ * next call reuses. Leaves after one hash miss when no rule names the event. Engine-made events (depth > 0) match no '*'
+ * rule. An inactivity rule matches once a profile and backend until its run falls due. As the owner; opens SPI by itself
+ * when a name is seen for the first time.
  */
 typedef struct EmkMatchInput
 {
@@ -89,7 +89,7 @@ typedef struct EmkMatchInput
 	TimestampTz occurred_at;
 	TimestampTz now;
 } EmkMatchInput;
-extern int	emk_rule_match(const EmkMatchInput *in, int32 *rules);
+extern int	emk_rule_match(const EmkMatchInput *in, const int32 **rules);
 
 /* A rule whose condition fails again and again is disabled with this reason; inside SPI, as the owner. */
 extern void emk_rule_disable(int32 rule_id, const char *reason);

@@ -1,0 +1,150 @@
+/*
+ * inbox.c: COPY eventmkt_data.inbox, and INSERT into it. The view's row trigger gathers, a full buffer or the statement
+ * trigger flushes through emk_track_many(). The buffer lives in a context below the transaction's and is forgotten when the
+ * (sub)transaction that fills it aborts.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/trigger.h"
+#include "track/track.h"
+#include "track/track_int.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#define INBOX_ROWS 2000
+#define INBOX_BYTES (8 * 1024 * 1024)
+
+typedef struct Inbox
+{
+	MemoryContext context;		/* NULL: empty */
+	SubTransactionId subxact;
+	int			n;
+	Size		bytes;
+	EmkMessage *messages;
+} Inbox;
+
+static Inbox inbox;
+
+static void
+drop_buffer(void)
+{
+	if (inbox.context != NULL)
+		MemoryContextDelete(inbox.context);
+	memset(&inbox, 0, sizeof(inbox));
+}
+
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	memset(&inbox, 0, sizeof(inbox));	/* its context went with the transaction */
+}
+
+static void
+at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (inbox.context == NULL || inbox.subxact != mine)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		drop_buffer();
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		inbox.subxact = parent;
+}
+
+void
+emk_track_init_inbox(void)
+{
+	RegisterXactCallback(at_xact_end, NULL);
+	RegisterSubXactCallback(at_subxact_end, NULL);
+}
+
+static void
+flush(void)
+{
+	Inbox		full = inbox;
+
+	if (full.context == NULL)
+		return;
+	memset(&inbox, 0, sizeof(inbox));
+	emk_track_many(full.messages, full.n);
+	MemoryContextDelete(full.context);
+}
+
+static char *
+column_text(HeapTuple tuple, TupleDesc desc, int col)
+{
+	bool		isnull;
+	Datum		d = heap_getattr(tuple, col, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(d);
+}
+
+static void
+gather(HeapTuple tuple, TupleDesc desc)
+{
+	MemoryContext old;
+	EmkMessage *m;
+	bool		isnull;
+	Datum		d;
+
+	if (inbox.context == NULL)
+	{
+		inbox.context = AllocSetContextCreate(TopTransactionContext, "eventmkt inbox", ALLOCSET_DEFAULT_SIZES);
+		inbox.subxact = GetCurrentSubTransactionId();
+		inbox.messages = MemoryContextAlloc(inbox.context, sizeof(EmkMessage) * INBOX_ROWS);
+	}
+	old = MemoryContextSwitchTo(inbox.context);
+	m = &inbox.messages[inbox.n];
+	memset(m, 0, sizeof(*m));
+	m->user_id = column_text(tuple, desc, 1);
+	m->anonymous_id = column_text(tuple, desc, 2);
+	m->event = column_text(tuple, desc, 3);
+	d = heap_getattr(tuple, 4, desc, &isnull);
+	m->properties = isnull ? NULL : DatumGetJsonbPCopy(d);
+	d = heap_getattr(tuple, 5, desc, &isnull);
+	m->occurred_at = isnull ? DT_NOBEGIN : DatumGetTimestampTz(d);
+	m->message_id = column_text(tuple, desc, 6);
+	MemoryContextSwitchTo(old);
+	inbox.n++;
+	inbox.bytes += tuple->t_len;
+}
+
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo, bool row)
+{
+	TriggerData *td = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(td->tg_event) ||
+		(row != 0) != (TRIGGER_FIRED_FOR_ROW(td->tg_event) != 0) ||
+		RelationGetDescr(td->tg_relation)->natts != 6 ||
+		td->tg_relation->rd_rel->relnamespace != get_namespace_oid("eventmkt_data", false))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function serves the triggers of eventmkt_data.inbox only")));
+	return td;
+}
+
+PG_FUNCTION_INFO_V1(emk_track_inbox_gather);
+/* eventmkt.inbox_gather(): INSTEAD OF INSERT row trigger of the inbox */
+Datum
+emk_track_inbox_gather(PG_FUNCTION_ARGS)
+{
+	TriggerData *td = trigger_data(fcinfo, true);
+
+	if (inbox.n == INBOX_ROWS || inbox.bytes > INBOX_BYTES)
+		flush();
+	gather(td->tg_trigtuple, RelationGetDescr(td->tg_relation));
+	return PointerGetDatum(td->tg_trigtuple);
+}
+
+PG_FUNCTION_INFO_V1(emk_track_inbox_flush);
+/* eventmkt.inbox_flush(): AFTER INSERT statement trigger of the inbox */
+Datum
+emk_track_inbox_flush(PG_FUNCTION_ARGS)
+{
+	trigger_data(fcinfo, false);
+	flush();
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,20 @@
+/*
+ * track_int.h: what the files of the track layer share.
+ */
+#ifndef EMK_TRACK_INT_H
+#define EMK_TRACK_INT_H
+
+#include "event/event.h"
+#include "track/track.h"
+
+extern bool emk_track_fire;		/* GUC eventmkt.fire */
+
+/* Checks a message and fills its defaults; ERROR names the limit. */
+extern void emk_track_validate(EmkMessage *m, TimestampTz now);
+
+/* Hash of what makes two messages the same: name, properties and occurred_at as the caller gave them. */
+extern int64 emk_track_digest(const EmkMessage *m);
+
+extern void emk_track_init_inbox(void);
+
+#endif

@@ -1,0 +1,124 @@
+/*
+ * validate.c: what a message must look like. Runs per event; pure but for the errors it raises. Every limit is in
+ * base/limits.h and is named by its error.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "track/track.h"
+#include "track/track_int.h"
+#include "utils/fmgrprotos.h"
+
+#define SMALLEST_DEEP_JSON (EMK_MAX_JSON_DEPTH * 8)		/* bytes: nothing smaller can be nested too deep */
+
+int			emk_track_position = -1;
+
+static int
+position_detail(void)
+{
+	return emk_track_position < 0 ? 0 : errdetail("It is message %d of the batch, counted from 0.", emk_track_position);
+}
+
+static void
+check_id(const char *what, const char *id, int max)
+{
+	size_t		len;
+
+	if (id == NULL)
+		return;
+	len = strlen(id);
+	if (len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is empty", what), position_detail(),
+				 errhint("Give a non-empty id, or NULL for none.")));
+	if (len > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s has %zu bytes; the limit is %d", what, len, max), position_detail()));
+}
+
+static void
+check_properties(const EmkMessage *m)
+{
+	if (!JB_ROOT_IS_OBJECT(m->properties))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("properties are not a JSON object"), position_detail(),
+				 errhint("Write properties as {\"name\": value, ...}.")));
+	if (VARSIZE_ANY(m->properties) > EMK_MAX_PROPERTIES_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("properties have %zu bytes; the limit is %d", (size_t) VARSIZE_ANY(m->properties),
+						EMK_MAX_PROPERTIES_BYTES), position_detail()));
+	if (VARSIZE_ANY(m->properties) >= SMALLEST_DEEP_JSON && emk_json_depth(m->properties) > EMK_MAX_JSON_DEPTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("properties are nested deeper than the limit of %d", EMK_MAX_JSON_DEPTH), position_detail()));
+}
+
+static void
+check_time(const EmkMessage *m, TimestampTz now)
+{
+	if (TIMESTAMP_NOT_FINITE(m->occurred_at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("occurred_at is not a finite time"),
+				 position_detail()));
+	if (m->occurred_at > now + EMK_MAX_FUTURE_SECONDS * USECS_PER_SEC)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("occurred_at lies more than %d seconds in the future", EMK_MAX_FUTURE_SECONDS),
+				 position_detail(),
+				 errhint("Correct the sender's clock, or leave occurred_at out.")));
+}
+
+void
+emk_track_validate(EmkMessage *m, TimestampTz now)
+{
+	static Jsonb *empty = NULL;
+
+	if (m->user_id == NULL && m->anonymous_id == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("user_id and anonymous_id are both NULL"),
+				 position_detail(), errhint("Say whose event it is.")));
+	if (m->event == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("event is NULL"), position_detail(),
+				 errhint("Give the event's name, for example 'Product Added'.")));
+	check_id("user_id", m->user_id, EMK_MAX_ID_BYTES);
+	check_id("anonymous_id", m->anonymous_id, EMK_MAX_ID_BYTES);
+	check_id("event", m->event, EMK_MAX_EVENT_NAME_BYTES);
+	check_id("message_id", m->message_id, EMK_MAX_ID_BYTES);
+	if (strcmp(m->event, "*") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("an event cannot be named *"), position_detail(),
+				 errhint("In rules, * stands for any event.")));
+	if (m->properties == NULL)
+	{
+		if (empty == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+			empty = emk_json_parse("{}");
+			MemoryContextSwitchTo(old);
+		}
+		m->properties = empty;
+	}
+	else
+		check_properties(m);
+	if (m->occurred_at == DT_NOBEGIN)
+		m->occurred_at = now;
+	else
+		check_time(m, now);
+}
+
+int64
+emk_track_digest(const EmkMessage *m)
+{
+	uint64		h = hash_bytes_extended((const unsigned char *) m->event, strlen(m->event), 0);
+
+	if (m->occurred_at != DT_NOBEGIN)
+		h = hash_bytes_extended((const unsigned char *) &m->occurred_at, sizeof(m->occurred_at), h);
+	if (m->properties != NULL)
+		h = hash_combine64(h, DatumGetUInt64(DirectFunctionCall2(jsonb_hash_extended, JsonbPGetDatum(m->properties),
+																 Int64GetDatum(0))));
+	return (int64) h;
+}
