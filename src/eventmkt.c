@@ -9,6 +9,7 @@
 #include "event/event.h"
 #include "profile/profile.h"
 #include "rule/rule.h"
+#include "track/track.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -22,6 +23,7 @@ _PG_init(void)
 	emk_profile_init();
 	emk_event_init();
 	emk_rule_init();
+	emk_track_init();
 	emk_worker_init();
 	emk_admin_init();
 }
