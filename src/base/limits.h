@@ -15,6 +15,8 @@
 #define EMK_MAX_BATCH_MESSAGES		100000		/* messages of one track_many() or ingest(batch) */
 #define EMK_MAX_INTERVAL_DAYS		3660		/* after, within, look_back, reentry, max_lateness */
 #define EMK_MAX_AT_LEAST			100000
+#define EMK_MAX_UNLESS				100			/* cancelling event names of one rule */
+#define EMK_MAX_CONDITION_BYTES		8192		/* a compiled condition */
 #define EMK_MAX_DEPTH				8			/* engine-made events caused by engine-made events */
 #define EMK_MAX_FUTURE_SECONDS		3600		/* how far ahead of the clock an event may be stamped */
 #define EMK_MAX_RESPONSE_BYTES		(64 * 1024)	/* read of an endpoint's answer */
