@@ -14,6 +14,31 @@ CREATE FUNCTION eventmkt.revoke_access(role name, kind text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_revoke_access';
 COMMENT ON FUNCTION eventmkt.revoke_access(name, text) IS 'takes back what grant_access() gave; superuser only';
 
+CREATE FUNCTION eventmkt.replace_rule(name text, on_event text, where_event jsonpath DEFAULT NULL,
+	where_profile jsonpath DEFAULT NULL, at_least int DEFAULT 1, within interval DEFAULT NULL, per text DEFAULT NULL,
+	unless text[] DEFAULT '{}', unless_where jsonpath DEFAULT NULL, look_back interval DEFAULT '0',
+	after interval DEFAULT '0', on_repeat text DEFAULT 'debounce', reentry interval DEFAULT NULL,
+	send_to text DEFAULT NULL, template text DEFAULT NULL, steps jsonb DEFAULT NULL,
+	max_lateness interval DEFAULT NULL, priority int DEFAULT 0, enabled bool DEFAULT NULL) RETURNS int
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_admin_replace_rule';
+COMMENT ON FUNCTION eventmkt.replace_rule(text, text, jsonpath, jsonpath, int, interval, text, text[], jsonpath, interval,
+	interval, text, interval, text, text, jsonb, interval, int, bool) IS
+	'makes the next version of a rule, enabled as it was unless said; live runs keep the version they started with';
+
+CREATE FUNCTION eventmkt.enable_rule(name text) RETURNS void
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_admin_enable_rule';
+COMMENT ON FUNCTION eventmkt.enable_rule(text) IS
+	'lets a disabled rule start runs again; held runs that are too late by now expire, nothing stale is sent';
+
+CREATE FUNCTION eventmkt.disable_rule(name text) RETURNS void
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_admin_disable_rule';
+COMMENT ON FUNCTION eventmkt.disable_rule(text) IS 'stops a rule from starting runs and holds those that fall due';
+
+CREATE FUNCTION eventmkt.drop_rule(name text) RETURNS bigint
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_admin_drop_rule';
+COMMENT ON FUNCTION eventmkt.drop_rule(text) IS
+	'ends a rule: its live runs and waiting deliveries are cancelled and counted, its name is free, its decisions stay';
+
 -- nothing of ours is for everybody; this file comes last, so it covers every layer
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eventmkt FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA eventmkt FROM PUBLIC;

@@ -61,11 +61,11 @@ remember(const char *name, Jsonb *properties)
 		seen->n = 0;
 	if (seen->n < SAMPLE_OBJECTS && sampled_bytes + VARSIZE(properties) < SAMPLE_BYTES)
 	{
-		MemoryContext old = MemoryContextSwitchTo(sample_context);
+		Jsonb	   *copy = MemoryContextAlloc(sample_context, VARSIZE(properties));
 
-		seen->objects[seen->n++] = (Jsonb *) DatumGetPointer(datumCopy(JsonbPGetDatum(properties), false, -1));
+		memcpy(copy, properties, VARSIZE(properties));
+		seen->objects[seen->n++] = copy;
 		sampled_bytes += VARSIZE(properties);
-		MemoryContextSwitchTo(old);
 	}
 }
 

@@ -56,6 +56,27 @@ typedef struct EmkRule
 extern const EmkRule *emk_rule_get(int32 rule_id, int32 version);
 extern const EmkRule *emk_rule_current(int32 rule_id);
 
+/*
+ * Rules as defined. All of these run inside an open SPI connection, as the owner, unless they say otherwise.
+ *
+ * define: the body of create_rule() and replace_rule(), whose arguments are fcinfo's; opens its own connection as the
+ * owner. `newly_enabled` (may be NULL) says whether a replaced rule went from disabled to enabled. Returns the rule id.
+ * find: the current version of a rule by name, its row locked; ERROR EM002 with names that come close.
+ * set_enabled: enables or disables all versions, with a reason (NULL: none), and keeps rule_event in step.
+ * sync: rebuilds the rule_event rows of one rule; sync_all: of all, in its own connection as the owner.
+ */
+extern int32 emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled);
+extern int32 emk_rule_find(const char *name, int32 *version, bool *enabled);
+extern void emk_rule_set_enabled(int32 rule_id, bool enabled, const char *reason);
+extern void emk_rule_sync(int32 rule_id);
+extern void emk_rule_sync_all(void);
+
+/*
+ * An inactivity rule: the same event (or, for '*', any event) restarts the delay and nothing else matters, so one run a
+ * profile is enough and its due run re-reads the last event. Pure; looks at the definition only, never at `lapse`.
+ */
+extern bool emk_rule_is_lapse(const EmkRule *rule);
+
 /* What the analysis of a condition finds. */
 typedef struct EmkCondition
 {
@@ -94,26 +115,5 @@ extern int	emk_rule_match(const EmkMatchInput *in, const int32 **rules);
 
 /* A rule whose condition fails again and again is disabled with this reason; inside SPI, as the owner. */
 extern void emk_rule_disable(int32 rule_id, const char *reason);
-
-/*
- * Rules as defined. All of these run inside an open SPI connection, as the owner, unless they say otherwise.
- *
- * define: the body of create_rule() and replace_rule(), whose arguments are fcinfo's; opens its own connection as the
- * owner. `newly_enabled` (may be NULL) says whether a replaced rule went from disabled to enabled. Returns the rule id.
- * find: the current version of a rule by name, its row locked; ERROR EM002 with names that come close.
- * set_enabled: enables or disables all versions, with a reason (NULL: none), and keeps rule_event in step.
- * sync: rebuilds the rule_event rows of one rule; sync_all: of all, in its own connection as the owner.
- */
-extern int32 emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled);
-extern int32 emk_rule_find(const char *name, int32 *version, bool *enabled);
-extern void emk_rule_set_enabled(int32 rule_id, bool enabled, const char *reason);
-extern void emk_rule_sync(int32 rule_id);
-extern void emk_rule_sync_all(void);
-
-/*
- * An inactivity rule: the same event (or, for '*', any event) restarts the delay and nothing else matters, so one run a
- * profile is enough and its due run re-reads the last event. Pure; looks at the definition only, never at `lapse`.
- */
-extern bool emk_rule_is_lapse(const EmkRule *rule);
 
 #endif

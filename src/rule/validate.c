@@ -160,24 +160,6 @@ interval_arg(FunctionCallInfo fcinfo, int arg, bool positive)
 	return iv;
 }
 
-/* Does the text of a path use a variable? Outside strings a variable prints as $"name", a key as ."name". */
-static bool
-has_variable(const char *text)
-{
-	bool		quoted = false;
-
-	for (const char *c = text; *c; c++)
-	{
-		if (quoted && *c == '\\' && c[1])
-			c++;
-		else if (!quoted && *c == '$' && c[1] == '"')
-			return true;
-		else if (*c == '"')
-			quoted = !quoted;
-	}
-	return false;
-}
-
 static JsonPath *
 condition_arg(FunctionCallInfo fcinfo, int arg, bool *cold)
 {
@@ -204,12 +186,6 @@ condition_arg(FunctionCallInfo fcinfo, int arg, bool *cold)
 				 errdetail("The path %s yields values, not true or false.", text),
 				 strchr(text, '?') ? errhint("Write exists(%s), or a comparison such as $.amount >= 50.", text) :
 				 errhint("Write a comparison, for example $.amount >= 50 or exists($.coupon).")));
-	if (has_variable(text))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not use variables", arg_names[arg]),
-				 errdetail("The path is %s.", text),
-				 errhint("A condition sees only the value $: properties for events, traits for profiles.")));
 	*cold = c.cold;
 	return path;
 }
