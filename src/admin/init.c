@@ -17,6 +17,7 @@
 #include "event/event.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "rule/rule.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -230,6 +231,7 @@ emk_admin_initialize(PG_FUNCTION_ARGS)
 		emk_admin_put_identity();
 		emk_setting_put("node", "0");
 	}
+	emk_rule_sync_all();
 	made = ensure_partitions();
 	(void) emk_admin_regrant();
 	SPI_finish();

@@ -33,20 +33,14 @@ static bool stale = true;
 
 #define RULE_COLUMNS \
 	"SELECT rule_id, version, name, current, enabled, on_event, where_event, where_profile, unless_where, at_least, " \
-	"within, per, unless, look_back, after, on_repeat, reentry, endpoint_id, max_lateness, priority, " \
-	"COALESCE((SELECT e.lapse FROM eventmkt_data.rule_event e WHERE e.rule_id OPERATOR(pg_catalog.=) r.rule_id " \
-	"AND e.starts LIMIT 1), false) FROM eventmkt_data.rule r WHERE r.rule_id OPERATOR(pg_catalog.=) $1 "
+	"within, per, unless, look_back, after, on_repeat, reentry, endpoint_id, max_lateness, priority " \
+	"FROM eventmkt_data.rule r WHERE r.rule_id OPERATOR(pg_catalog.=) $1 "
 
 static EmkPlan version_plan = {
 	RULE_COLUMNS "AND r.version OPERATOR(pg_catalog.=) $2", 2, {INT4OID, INT4OID}
 };
 static EmkPlan current_plan = {
 	RULE_COLUMNS "AND r.current", 1, {INT4OID}
-};
-static EmkPlan disable_plan = {
-	"WITH off AS (DELETE FROM eventmkt_data.rule_event WHERE rule_id OPERATOR(pg_catalog.=) $1) "
-	"UPDATE eventmkt_data.rule SET enabled = false, disabled_reason = $2 "
-	"WHERE rule_id OPERATOR(pg_catalog.=) $1 AND current", 2, {INT4OID, TEXTOID}
 };
 
 static void
@@ -187,7 +181,7 @@ read_rule(void)
 	r->endpoint_id = emk_spi_int4(0, 18, 0);
 	r->max_lateness = *read_interval(19);
 	r->priority = emk_spi_int4(0, 20, 0);
-	r->lapse = emk_spi_bool(0, 21, false);
+	r->lapse = emk_rule_is_lapse(r);
 	return r;
 }
 
@@ -239,7 +233,5 @@ emk_rule_current(int32 rule_id)
 void
 emk_rule_disable(int32 rule_id, const char *reason)
 {
-	Datum		args[2] = {Int32GetDatum(rule_id), CStringGetTextDatum(reason)};
-
-	emk_spi_run(&disable_plan, args, NULL, false, 0);
+	emk_rule_set_enabled(rule_id, false, reason);
 }

@@ -33,7 +33,9 @@ static EmkPlan load_all_plan = {
 };
 static EmkPlan insert_plan = {
 	"INSERT INTO eventmkt_data.rule_event (name, rule_id, version, starts, cancels, lapse, lapse_after, hash_property, "
-	"hash_value, condition) SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", COLUMNS,
+	"hash_value, condition) SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
+	"pg_catalog.unnest($9), pg_catalog.unnest($10))", COLUMNS,
 	{TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, BOOLARRAYOID, BOOLARRAYOID, INTERVALARRAYOID, TEXTARRAYOID,
 	JSONBARRAYOID, JSONPATHARRAYOID}
 };
