@@ -186,10 +186,12 @@ report(ReturnSetInfo *rsinfo, int partitions_made)
 	bool		preloaded = emk_worker_preloaded();
 	bool		home = emk_setting_is_home();
 	const char *instance = emk_setting_get("instance");
+	EmkWorkerState workers;
 
+	emk_worker_state(&workers);
 	emk_admin_row(rsinfo, 3, (const char *const[]) {
-		"worker", preloaded ? "starting" : "not started",
-		preloaded ? NULL : "Run SELECT eventmkt.start_worker() now and after every server start, or preload the library."});
+		"worker", workers.n > 0 ? "running" : workers.stopped && preloaded ? "stopped" : preloaded ? "starting" : "not started",
+		workers.n > 0 || (preloaded && !workers.stopped) ? NULL : preloaded ? "Run SELECT eventmkt.start_worker()." : "Run SELECT eventmkt.start_worker() now and after every server start, or preload the library."});
 	emk_admin_row(rsinfo, 3, (const char *const[]) {
 		"preload", preloaded ? "yes" : "no",
 		preloaded ? NULL : "Add eventmkt to shared_preload_libraries and restart the server when convenient."});

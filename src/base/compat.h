@@ -16,4 +16,29 @@
 #define emk_wait_event_set_create(n)	CreateWaitEventSet(NULL, (n))
 #endif
 
+/* the number of our PGPROC: kept in shared memory in place of a pointer */
+#if PG_VERSION_NUM < 170000
+#define EMK_MY_PROCNO	(MyProc->pgprocno)
+#else
+#define EMK_MY_PROCNO	MyProcNumber
+#endif
+
+/* the i-th (from 1) backend of the local copy of the activity table */
+#if PG_VERSION_NUM < 160000
+#define emk_local_beentry(i)	pgstat_fetch_stat_local_beentry(i)
+#define emk_schema_usage(nsp, role)	(pg_namespace_aclcheck((nsp), (role), ACL_USAGE) == ACLCHECK_OK)
+#define emk_owns_database(db, role)	pg_database_ownercheck((db), (role))
+#else
+#define emk_local_beentry(i)	pgstat_get_local_beentry_by_index(i)
+#define emk_schema_usage(nsp, role)	(object_aclcheck(NamespaceRelationId, (nsp), (role), ACL_USAGE) == ACLCHECK_OK)
+#define emk_owns_database(db, role)	object_ownercheck(DatabaseRelationId, (db), (role))
+#endif
+
+/* the owner of the tables connects as a worker without the right to log in where the server knows how */
+#if PG_VERSION_NUM < 170000
+#define EMK_WORKER_CONNECT_FLAGS	0
+#else
+#define EMK_WORKER_CONNECT_FLAGS	BGWORKER_BYPASS_ROLELOGINCHECK
+#endif
+
 #endif

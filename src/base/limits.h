@@ -25,5 +25,7 @@
 #define EMK_MAX_HEADER_BYTES		4096
 #define EMK_MAX_URL_BYTES			4096
 #define EMK_MAX_ALIASES				10000		/* ids of one profile */
+#define EMK_MAX_WORKERS				8			/* workers of one database */
+#define EMK_MAX_DATABASES			128			/* databases of one server that have workers */
 
 #endif

@@ -10,6 +10,7 @@
 
 static bool wake_wanted = false;
 static EmkWakeNotifier notifier = NULL;
+static EmkWakePrepare prepare = NULL;
 
 static void
 at_xact_end(XactEvent event, void *arg)
@@ -42,6 +43,8 @@ emk_base_init_wake(void)
 void
 emk_wake_at_commit(void)
 {
+	if (!wake_wanted && prepare != NULL)
+		prepare();
 	wake_wanted = true;
 }
 
@@ -56,4 +59,10 @@ void
 emk_wake_set_notifier(EmkWakeNotifier fn)
 {
 	notifier = fn;
+}
+
+void
+emk_wake_set_prepare(EmkWakePrepare fn)
+{
+	prepare = fn;
 }

@@ -18,4 +18,8 @@ extern void emk_wake_now(void);
 typedef void (*EmkWakeNotifier) (void);
 extern void emk_wake_set_notifier(EmkWakeNotifier fn);
 
+/* Called by the first emk_wake_at_commit() of a transaction: may look up what the notifier will need. */
+typedef void (*EmkWakePrepare) (void);
+extern void emk_wake_set_prepare(EmkWakePrepare fn);
+
 #endif

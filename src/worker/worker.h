@@ -28,10 +28,40 @@ extern void emk_send_wait(long timeout_ms);
 extern void emk_send_stop(void);
 
 /*
- * Life of the workers. preloaded: the library is in shared_preload_libraries, so a launcher runs. announce: at commit,
- * tells the launcher to look at this database.
+ * Life of the workers, for the loop. go_on: at the top of every turn, outside a transaction: interrupts, reload, heartbeat,
+ * and once a second whether the extension is still there and nothing pauses us; false: emk_worker_loop() must return.
+ * take_wake: before a scan; says whether anybody asked since the last one and clears it. wake_again: the scan was skipped.
  */
+extern bool emk_worker_go_on(void);
+extern bool emk_worker_take_wake(void);
+extern void emk_worker_wake_again(void);
+
+/* After an ERROR was caught and its transaction ended: true when the extension is gone, so there is nothing to log. */
+extern bool emk_worker_is_gone(void);
+
+/* Why the workers of this database do nothing, or NULL: standby, disabled, not initialised, data version, copy. */
+extern const char *emk_worker_paused(void);
+
+/* preloaded: a launcher runs. announce: at commit, tells the launcher to look at this database. */
 extern bool emk_worker_preloaded(void);
 extern void emk_worker_announce(void);
+
+/* The workers of this database as health() shows them; times are real time, 0 when not known. */
+typedef struct EmkWorkerInfo
+{
+	int			slot;
+	int			pid;
+	TimestampTz started_at;
+	TimestampTz heartbeat;
+} EmkWorkerInfo;
+typedef struct EmkWorkerState
+{
+	bool		launcher;		/* one runs for this database */
+	bool		stopped;		/* by stop_worker() */
+	bool		starved;		/* no free worker slot in the server (max_worker_processes) */
+	int			n;
+	EmkWorkerInfo workers[EMK_MAX_WORKERS];
+} EmkWorkerState;
+extern void emk_worker_state(EmkWorkerState *out);
 
 #endif

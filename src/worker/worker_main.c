@@ -1,0 +1,324 @@
+/*
+ * worker_main.c: the frame around the loop of one worker: signals, slot, connection as the owner, pauses, the end.
+ *
+ * Rules: SIGTERM is die(), so pg_terminate_backend() and DROP DATABASE ... WITH FORCE end the worker in the middle of a
+ * statement; the exit code is 1. When the extension is gone the worker leaves without a word. One worker a slot: a session
+ * lock that only we take stands behind the bookkeeping. The session is pinned: what ALTER ROLE or ALTER DATABASE set does
+ * not reach our statements.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+#include "worker/life.h"
+
+#define CHECK_EVERY	USECS_PER_SEC
+#define POLL_MS		5000
+
+#pragma weak emk_worker_loop
+
+static EmkStart me;
+static EmkSlot *my_slot = NULL; /* in shared memory; NULL when not preloaded */
+static volatile sig_atomic_t told_to_end = false;
+static int64 last_check = 0;	/* monotonic */
+static const char *pause_reason = NULL;
+static bool is_gone = false;
+
+PGDLLEXPORT void emk_worker_main(Datum arg);
+
+static void
+worker_sigterm(SIGNAL_ARGS)
+{
+	told_to_end = true;
+	die(postgres_signal_arg);
+}
+
+/* At exit: the slot is free, and the launcher knows when to start the next worker in it. */
+static void
+release_slot(int code, Datum arg)
+{
+	EmkShared  *s = emk_worker_shared;
+	int64		now = emk_clock_monotonic();
+
+	LWLockAcquire(s->lock, LW_EXCLUSIVE);
+	if (told_to_end || now - my_slot->since >= EMK_HEALTHY_RUN)
+		my_slot->fails = 0;
+	else
+		my_slot->fails++;
+	my_slot->next_start = now + emk_worker_backoff(my_slot->fails);
+	my_slot->state = EMK_SLOT_FREE;
+	my_slot->pid = 0;
+	s->dbs[me.entry].recheck = true;
+	LWLockRelease(s->lock);
+	emk_worker_tell_launcher();
+}
+
+/* Takes the slot that the launcher made ready; leaves when it is not ours any more. */
+static void
+claim_slot(void)
+{
+	EmkShared  *s = emk_worker_shared;
+	EmkSlot    *slot = &s->dbs[me.entry].slots[me.slot];
+	bool		mine;
+
+	LWLockAcquire(s->lock, LW_EXCLUSIVE);
+	mine = s->dbs[me.entry].db == me.db && slot->state == EMK_SLOT_STARTING && slot->ticket == me.ticket;
+	if (mine && emk_worker_is_blocked(me.db))
+	{
+		slot->state = EMK_SLOT_FREE;
+		mine = false;
+	}
+	if (mine)
+	{
+		my_slot = slot;
+		slot->state = EMK_SLOT_RUNNING;
+		slot->pid = MyProcPid;
+		slot->procno = EMK_MY_PROCNO;
+		slot->since = emk_clock_monotonic();
+		slot->started_at = emk_clock_real();
+		pg_atomic_write_u64(&slot->heartbeat, (uint64) slot->started_at);
+		pg_atomic_write_u32(&slot->wake, 1);
+	}
+	LWLockRelease(s->lock);
+	if (!mine)
+		proc_exit(0);
+	on_shmem_exit(release_slot, (Datum) 0);
+}
+
+/* Not preloaded: at exit, tells the launcher whether we ended because we were told to. */
+static void
+write_board(int code, Datum board)
+{
+	((char *) DatumGetPointer(board))[me.slot] = told_to_end;
+}
+
+static void
+find_board(void)
+{
+	dsm_segment *seg = dsm_attach(me.board);
+
+	if (seg == NULL)
+		proc_exit(0);			/* our launcher is gone */
+	dsm_pin_mapping(seg);
+	before_shmem_exit(write_board, PointerGetDatum(dsm_segment_address(seg)));
+}
+
+static void
+pin_session(void)
+{
+	static const char *const pins[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"timezone", "UTC"},
+		{"datestyle", "ISO, MDY"},
+		{"intervalstyle", "postgres"},
+		{"standard_conforming_strings", "on"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"session_replication_role", "origin"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+		{"row_security", "on"},
+		{"jit", "off"}
+	};
+
+	for (int i = 0; i < lengthof(pins); i++)
+		SetConfigOption(pins[i][0], pins[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* Looks whether the extension is there and whether anything pauses us; in a transaction of its own. */
+static void
+check_database(void)
+{
+	const char *reason = NULL;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	is_gone = !OidIsValid(get_extension_oid("eventmkt", true)) || !emk_setting_initialized() || emk_owner_oid() != me.owner;
+	if (!is_gone)
+		reason = emk_worker_paused();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	last_check = emk_clock_monotonic();
+	if (reason != NULL && reason != pause_reason)
+	{
+		if (strcmp(reason, "copy") == 0)
+			ereport(WARNING,
+					(errcode(ERRCODE_EMK_NOT_ADOPTED),
+					 errmsg("this database is a copy: eventmkt sends nothing from it"),
+					 errhint("Call eventmkt.adopt() if it is to send.")));
+		else
+			ereport(LOG, (errmsg("eventmkt worker pauses: %s", reason)));
+	}
+	pause_reason = reason;
+}
+
+const char *
+emk_worker_paused(void)
+{
+	const char *version;
+
+	if (RecoveryInProgress())
+		return "standby";
+	if (!emk_guc_enabled)
+		return "disabled";
+	if (!emk_setting_initialized())
+		return "not initialised";
+	version = emk_setting_get("data_version");
+	if (version == NULL || atoi(version) != EMK_DATA_VERSION ||
+		!emk_schema_usage(get_namespace_oid("eventmkt", false), emk_owner_oid()))
+		return "data version";
+	if (!emk_setting_is_home())
+		return "copy";
+	return NULL;
+}
+
+bool
+emk_worker_go_on(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		last_check = 0;
+	}
+	if (my_slot != NULL)
+		pg_atomic_write_u64(&my_slot->heartbeat, (uint64) emk_clock_real());
+	if (emk_clock_monotonic() - last_check >= CHECK_EVERY)
+		check_database();
+	return !is_gone && pause_reason == NULL;
+}
+
+bool
+emk_worker_take_wake(void)
+{
+	return my_slot == NULL || pg_atomic_exchange_u32(&my_slot->wake, 0) != 0;
+}
+
+void
+emk_worker_wake_again(void)
+{
+	if (my_slot != NULL)
+		pg_atomic_write_u32(&my_slot->wake, 1);
+}
+
+bool
+emk_worker_is_gone(void)
+{
+	check_database();
+	return is_gone;
+}
+
+static void
+idle(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+/* One run of the loop. An ERROR that comes out of it ends the worker, without a word when the extension was dropped. */
+static void
+run_loop(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (emk_worker_loop != NULL)
+			emk_worker_loop(me.slot, me.nslots);
+		else
+			idle();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		LWLockReleaseAll();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(context);
+		if (!emk_worker_is_gone())
+			ThrowErrorData(edata);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * The lock that makes two workers in one slot impossible. An advisory lock, because the server releases those of a session at
+ * its end; the class 7 is none that a SQL function can take.
+ */
+static bool
+lock_slot(void)
+{
+	LOCKTAG		tag;
+	LockAcquireResult r;
+
+	StartTransactionCommand();
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, NamespaceRelationId, me.slot, 7);
+	r = LockAcquire(&tag, ExclusiveLock, true, true);
+	CommitTransactionCommand();
+	return r != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Not preloaded: committing backends find our pid in the settings. */
+static void
+publish_pid(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	emk_setting_put(me.slot == 0 ? "worker_pid" : psprintf("worker_pid_%d", me.slot), psprintf("%d", MyProcPid));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* A worker: claims its slot, connects as the owner, and runs the loop whenever nothing pauses it. */
+void
+emk_worker_main(Datum arg)
+{
+	memcpy(&me, MyBgworkerEntry->bgw_extra, sizeof(me));
+	pqsignal(SIGTERM, worker_sigterm);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	if (emk_worker_shared != NULL && me.entry >= 0)
+		claim_slot();
+	else
+		find_board();
+	BackgroundWorkerInitializeConnectionByOid(me.db, me.owner, EMK_WORKER_CONNECT_FLAGS);
+	pin_session();
+	pgstat_report_appname(psprintf("%s %d/%d", EMK_WORKER_TYPE, me.slot + 1, me.nslots));
+	check_database();
+	if (is_gone || !lock_slot())
+		proc_exit(0);
+	if (my_slot == NULL && !RecoveryInProgress())
+		publish_pid();
+	for (;;)
+	{
+		if (emk_worker_go_on())
+			run_loop();
+		else if (!is_gone)
+			idle();
+		if (is_gone)
+			proc_exit(0);
+	}
+}
