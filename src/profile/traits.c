@@ -32,7 +32,8 @@ static EmkPlan many_plan = {
 };
 static EmkPlan log_plan = {
 	"INSERT INTO eventmkt_data.trait_change (profile_id, changed_at, trait, old_value, new_value) "
-	"SELECT $1, $2, c.trait, c.old_value, c.new_value FROM pg_catalog.unnest($3, $4, $5) c(trait, old_value, new_value)",
+	"SELECT $1, $2, c.trait, c.old_value, c.new_value FROM ROWS FROM "
+	"(pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) c(trait, old_value, new_value)",
 	5, {TEXTOID, TIMESTAMPTZOID, TEXTARRAYOID, JSONBARRAYOID, JSONBARRAYOID}
 };
 static EmkPlan at_plan = {

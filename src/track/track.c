@@ -86,6 +86,7 @@ emk_track_one(EmkMessage *m)
 	EmkEvent	ev;
 	EmkOwner	owner;
 
+	emk_track_position = -1;	/* a batch that failed leaves it set */
 	emk_track_validate(m, now);
 	emk_owner_enter(&owner);
 	SPI_connect();
@@ -117,7 +118,7 @@ PG_FUNCTION_INFO_V1(emk_track_track);
 Datum
 emk_track_track(PG_FUNCTION_ARGS)
 {
-	EmkMessage	m;
+	EmkMessage	m = {0};
 
 	m.user_id = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	m.event = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));

@@ -15,6 +15,7 @@ typedef struct EmkMessage
 	const char *event;
 	Jsonb	   *properties;		/* NULL: {} */
 	TimestampTz occurred_at;	/* DT_NOBEGIN: now */
+	bool		time_derived;	/* occurred_at was worked out at arrival: it does not make two messages different */
 	const char *message_id;		/* or NULL */
 	int			depth;			/* 0: the app's own event */
 	int64		event_id;		/* out: the id of the event, of the first one for a repeat */

@@ -115,7 +115,7 @@ emk_track_digest(const EmkMessage *m)
 {
 	uint64		h = hash_bytes_extended((const unsigned char *) m->event, strlen(m->event), 0);
 
-	if (m->occurred_at != DT_NOBEGIN)
+	if (m->occurred_at != DT_NOBEGIN && !m->time_derived)
 		h = hash_bytes_extended((const unsigned char *) &m->occurred_at, sizeof(m->occurred_at), h);
 	if (m->properties != NULL)
 		h = hash_combine64(h, DatumGetUInt64(DirectFunctionCall2(jsonb_hash_extended, JsonbPGetDatum(m->properties),
