@@ -39,6 +39,12 @@ CREATE FUNCTION eventmkt.drop_rule(name text) RETURNS bigint
 COMMENT ON FUNCTION eventmkt.drop_rule(text) IS
 	'ends a rule: its live runs and waiting deliveries are cancelled and counted, its name is free, its decisions stay';
 
+CREATE FUNCTION eventmkt.why_not(user_id text, rule text)
+	RETURNS TABLE (step text, outcome text, reason text, event_id bigint, detail jsonb)
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'emk_admin_why_not';
+COMMENT ON FUNCTION eventmkt.why_not(text, text) IS
+	'why a person did not get the message of a rule: the answer first, then every step on the way with the values';
+
 -- nothing of ours is for everybody; this file comes last, so it covers every layer
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eventmkt FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA eventmkt FROM PUBLIC;

@@ -137,7 +137,7 @@ close_names(const char *name)
 {
 	Datum		limit = Int64GetDatum(CLOSE_NAMES_SCANNED);
 	int			len = strlen(name);
-	uint64		n = len > 255 ? 0 : emk_spi_run(&names_plan, &limit, NULL, false, 0);
+	uint64		n = len > 255 ? 0 : emk_spi_run(&names_plan, &limit, NULL, true, 0);
 	StringInfoData buf;
 	int			found = 0;
 
@@ -153,11 +153,23 @@ close_names(const char *name)
 	return found ? buf.data : NULL;
 }
 
+void
+emk_rule_unknown(const char *name)
+{
+	char	   *others;
+
+	others = close_names(name);
+	ereport(ERROR,
+			(errcode(ERRCODE_EMK_UNKNOWN_RULE),
+			 errmsg("rule \"%s\" does not exist", name),
+			 others ? errhint("Did you mean %s?", others) :
+			 errhint("The rules are listed in the view eventmkt_bi.rules.")));
+}
+
 int32
 emk_rule_find(const char *name, int32 *version, bool *enabled)
 {
 	Datum		arg = CStringGetTextDatum(name);
-	char	   *others;
 
 	/* a version that was replaced while we waited for its lock is no longer current: look again */
 	for (int i = 0; i < REPLACE_TRIES; i++)
@@ -169,12 +181,7 @@ emk_rule_find(const char *name, int32 *version, bool *enabled)
 				*enabled = emk_spi_bool(0, 3, false);
 			return emk_spi_int4(0, 1, 0);
 		}
-	others = close_names(name);
-	ereport(ERROR,
-			(errcode(ERRCODE_EMK_UNKNOWN_RULE),
-			 errmsg("rule \"%s\" does not exist", name),
-			 others ? errhint("Did you mean %s?", others) :
-			 errhint("The rules are listed in the view eventmkt_bi.rules.")));
+	emk_rule_unknown(name);
 }
 
 void

@@ -74,10 +74,10 @@ static void
 sample_partition(const char *relation, int64 pages)
 {
 	char	   *sql = psprintf("SELECT name, properties FROM %s WHERE ctid OPERATOR(pg_catalog.>=) "
-							   "'(" INT64_FORMAT ",0)'::pg_catalog.tid", relation, Max(pages - SAMPLE_PAGES, 0));
+							   "'(" INT64_FORMAT ",0)'::pg_catalog.tid LIMIT %d", relation,
+							   Max(pages - SAMPLE_PAGES, 0), SAMPLE_ROWS);
 
-	if (SPI_execute(sql, false, SAMPLE_ROWS) != SPI_OK_SELECT)
-		elog(ERROR, "could not sample %s", relation);
+	emk_spi_script(sql);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;

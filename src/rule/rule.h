@@ -61,12 +61,13 @@ extern const EmkRule *emk_rule_current(int32 rule_id);
  *
  * define: the body of create_rule() and replace_rule(), whose arguments are fcinfo's; opens its own connection as the
  * owner. `newly_enabled` (may be NULL) says whether a replaced rule went from disabled to enabled. Returns the rule id.
- * find: the current version of a rule by name, its row locked; ERROR EM002 with names that come close.
+ * find: the current version of a rule by name, its row locked. unknown: ERROR EM002 with names that come close.
  * set_enabled: enables or disables all versions, with a reason (NULL: none), and keeps rule_event in step.
  * sync: rebuilds the rule_event rows of one rule; sync_all: of all, in its own connection as the owner.
  */
 extern int32 emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled);
 extern int32 emk_rule_find(const char *name, int32 *version, bool *enabled);
+extern void emk_rule_unknown(const char *name) pg_attribute_noreturn();
 extern void emk_rule_set_enabled(int32 rule_id, bool enabled, const char *reason);
 extern void emk_rule_sync(int32 rule_id);
 extern void emk_rule_sync_all(void);

@@ -1,0 +1,84 @@
+-- why_not(): every reason for a message that did not come, with the event and the values (S19)
+SET client_min_messages = error;
+SELECT count(*) > 0 AS init FROM eventmkt.init();
+RESET client_min_messages;
+CREATE FUNCTION pg_temp.why(person text, rule text) RETURNS TABLE (step text, outcome text, reason text, event_id bigint)
+BEGIN ATOMIC
+	SELECT w.step, w.outcome, regexp_replace(w.reason, '\d{4}-\d\d-\d\d [0-9:.]+\S*|\w{3} \w{3} \d\d [0-9:.]+ \d{4} \w+', '<time>', 'g'), w.event_id
+	  FROM eventmkt.why_not(person, rule) w WHERE w.outcome NOT IN ('ok', 'enabled') OR w.step = 'answer';
+END;
+CREATE PROCEDURE pg_temp.event(id bigint, who text, what text, props jsonb, ago interval DEFAULT '0') LANGUAGE sql AS $$
+	INSERT INTO eventmkt_data.event (event_id, profile_id, name, properties, occurred_at, received_at, depth)
+	VALUES (id, who, what, props, eventmkt.clock() - ago, eventmkt.clock(), 0);
+$$;
+SELECT eventmkt.create_rule('cart', on_event => 'Product Added', where_event => '$.amount >= 50 && $.currency == "EUR"',
+	where_profile => '$.tier == "gold"', per => 'cart_id', unless => '{Order Completed}', unless_where => '$.total > 0',
+	look_back => '10 minutes', after => '1 day', reentry => '7 days', send_to => 'none') > 0 AS made;
+-- nobody of that name; somebody who does other things
+SELECT * FROM pg_temp.why('nobody', 'cart');
+CALL pg_temp.event(1, 'ann', 'Visit', '{}');
+SELECT * FROM pg_temp.why('ann', 'cart');
+SELECT detail FROM eventmkt.why_not('ann', 'cart') WHERE step = 'event';
+-- the condition, term by term
+CALL pg_temp.event(2, 'ann', 'Product Added', '{"amount": 40, "currency": "USD", "cart_id": "c1"}', '4 minutes');
+CALL pg_temp.event(3, 'ann', 'Product Added', '{"amount": "60", "currency": "EUR", "cart_id": "c1"}', '3 minutes');
+CALL pg_temp.event(4, 'ann', 'Product Added', '{"currency": "EUR"}', '2 minutes');
+CALL pg_temp.event(5, 'ann', 'Product Added', '{"amount": [10, 20], "currency": null, "cart_id": "c1"}', '1 minute');
+SELECT * FROM pg_temp.why('ann', 'cart');
+SELECT event_id, jsonb_pretty(detail -> 'terms') FROM eventmkt.why_not('ann', 'cart') WHERE event_id = 2 AND step = 'event';
+-- the key
+CALL pg_temp.event(6, 'bob', 'Product Added', '{"amount": 70, "currency": "EUR", "cart_id": null}');
+SELECT * FROM pg_temp.why('bob', 'cart');
+-- the audience
+CALL pg_temp.event(7, 'cid', 'Product Added', '{"amount": 70, "currency": "EUR", "cart_id": "c7"}', '5 minutes');
+SELECT * FROM pg_temp.why('cid', 'cart');
+INSERT INTO eventmkt_data.profile (profile_id, traits, created_at, updated_at) VALUES ('cid', '{"tier": "silver"}', eventmkt.clock(), eventmkt.clock());
+SELECT * FROM pg_temp.why('cid', 'cart');
+UPDATE eventmkt_data.profile SET traits = '{"tier": "gold"}';
+SELECT * FROM pg_temp.why('cid', 'cart');
+-- cancelled: not by another cart, nor by an order of nothing; by one within the look-back, by one without a key
+CALL pg_temp.event(8, 'cid', 'Order Completed', '{"total": 9, "cart_id": "c8"}', '4 minutes');
+CALL pg_temp.event(9, 'cid', 'Order Completed', '{"total": 0, "cart_id": "c7"}', '4 minutes');
+SELECT * FROM pg_temp.why('cid', 'cart');
+CALL pg_temp.event(10, 'cid', 'Order Completed', '{"total": 9}', '1 minute');
+SELECT * FROM pg_temp.why('cid', 'cart');
+CALL pg_temp.event(11, 'cid', 'Order Completed', '{"total": 9, "cart_id": "c7"}', '14 minutes');
+SELECT * FROM pg_temp.why('cid', 'cart');
+-- a work row, a live run, an open delivery, decisions
+INSERT INTO eventmkt_data.work SELECT 0, 'e', 7, 'cid', eventmkt.clock(), ARRAY[rule_id] FROM eventmkt_data.rule;
+SELECT * FROM pg_temp.why('cid', 'cart');
+TRUNCATE eventmkt_data.work;
+INSERT INTO eventmkt_data.pending_trigger SELECT 1, 0, rule_id, 1, 'cid', 'c7', 0, 'waiting', eventmkt.clock(), 7, 'Product Added',
+	eventmkt.clock(), '{}', eventmkt.clock() + '1 day', eventmkt.clock() + '1 day', eventmkt.clock(), eventmkt.clock(), 0 FROM eventmkt_data.rule;
+SELECT * FROM pg_temp.why('cid', 'cart');
+SELECT eventmkt.disable_rule('cart');
+UPDATE eventmkt_data.pending_trigger SET state = 'held', wake_at = 'infinity';
+SELECT * FROM pg_temp.why('cid', 'cart');
+SELECT eventmkt.enable_rule('cart');
+SELECT state, wake_at = due_at AS again FROM eventmkt_data.pending_trigger;
+SELECT eventmkt.drop_rule('cart');
+SELECT * FROM pg_temp.why('cid', 'cart');
+SELECT rule, profile_id, key, outcome, reason, event_id FROM eventmkt_data.decision;
+-- counts
+SELECT eventmkt.create_rule('scarce', on_event => 'Viewed', at_least => 3, within => '7 days', per => 'sku', send_to => 'none') > 0 AS made;
+CALL pg_temp.event(20, 'dan', 'Viewed', '{"sku": "a"}', '8 days');
+CALL pg_temp.event(21, 'dan', 'Viewed', '{"sku": "a"}', '6 days');
+CALL pg_temp.event(22, 'dan', 'Viewed', '{"sku": "b"}', '5 days');
+CALL pg_temp.event(23, 'dan', 'Viewed', '{"sku": "a"}', '4 days');
+SELECT * FROM pg_temp.why('dan', 'scarce');
+-- by an alias, and for a cold condition that raises
+INSERT INTO eventmkt_data.alias VALUES ('anon-1', 'dan', eventmkt.clock());
+SELECT step, outcome, detail FROM eventmkt.why_not('anon-1', 'scarce') WHERE step = 'profile';
+SET client_min_messages = warning;
+SELECT eventmkt.create_rule('cold', on_event => 'Dated', where_event => '$.day.datetime() < "2026-01-01T00:00:00Z".datetime()', send_to => 'none') > 0 AS made;
+CALL pg_temp.event(30, 'eve', 'Dated', '{"day": "2026-02-30"}');
+SELECT * FROM pg_temp.why('eve', 'cold') WHERE step = 'answer';
+-- an unknown rule, and nothing
+SELECT * FROM eventmkt.why_not('ann', 'scarse');
+SELECT * FROM eventmkt.why_not(NULL, 'scarce');
+SELECT * FROM eventmkt.why_not('ann', NULL);
+-- it only reads
+BEGIN READ ONLY;
+SELECT count(*) > 0 AS answered FROM eventmkt.why_not('dan', 'scarce');
+SELECT * FROM eventmkt.why_not('dan', 'scarse');
+ROLLBACK;
