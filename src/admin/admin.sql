@@ -14,6 +14,20 @@ CREATE FUNCTION eventmkt.revoke_access(role name, kind text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_revoke_access';
 COMMENT ON FUNCTION eventmkt.revoke_access(name, text) IS 'takes back what grant_access() gave; superuser only';
 
+CREATE FUNCTION eventmkt.adopt(policy text DEFAULT 'expire') RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_adopt';
+COMMENT ON FUNCTION eventmkt.adopt(text) IS
+	'lets a copy of a database send; what was waiting is sent, expired where due already, or discarded; how many ended';
+
+CREATE FUNCTION eventmkt.advance_clock(by interval) RETURNS timestamptz
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_advance_clock';
+COMMENT ON FUNCTION eventmkt.advance_clock(interval) IS
+	'moves business time forward, for tests and demonstrations; refused while an endpoint lies outside this machine';
+
+CREATE FUNCTION eventmkt.health() RETURNS TABLE ("check" text, state text, detail text, hint text)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_health';
+COMMENT ON FUNCTION eventmkt.health() IS 'how eventmkt is in this database: ok, warn or error a check, and what to do';
+
 CREATE FUNCTION eventmkt.replace_rule(name text, on_event text, where_event jsonpath DEFAULT NULL,
 	where_profile jsonpath DEFAULT NULL, at_least int DEFAULT 1, within interval DEFAULT NULL, per text DEFAULT NULL,
 	unless text[] DEFAULT '{}', unless_where jsonpath DEFAULT NULL, look_back interval DEFAULT '0',

@@ -29,4 +29,7 @@ extern int	emk_admin_regrant(void);
 /* Writes the identity of this database (system identifier, oid, instance, timeline) to the settings. */
 extern void emk_admin_put_identity(void);
 
+/* advance.c */
+extern void emk_admin_init_advance(void);
+
 #endif

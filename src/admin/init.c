@@ -26,7 +26,6 @@
 #include "utils/timestamp.h"
 #include "worker/worker.h"
 
-#pragma weak emk_event_make_partitions
 #define AHEAD_DAYS 56			/* partitions are made this far ahead and back */
 
 /* A change of the tables that CREATE ... IF NOT EXISTS cannot make: run when data_version is older than `version`. */
@@ -172,8 +171,6 @@ ensure_partitions(void)
 	TimestampTz now = emk_clock_now();
 	int			made = 0;
 
-	if (emk_event_make_partitions == NULL)
-		return 0;
 	emk_owner_enter(&saved);
 	made = emk_event_make_partitions(now - AHEAD_DAYS * USECS_PER_DAY, now + AHEAD_DAYS * USECS_PER_DAY);
 	emk_owner_leave(&saved);

@@ -15,6 +15,8 @@
 void
 emk_admin_init(void)
 {
+	emk_admin_init_advance();
+	MarkGUCPrefixReserved("eventmkt");	/* the last layer: every setting is defined by now */
 }
 
 void
