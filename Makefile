@@ -20,7 +20,7 @@ OBJS := $(SRCS:.c=.o) build/tables.o
 DATA_built = build/eventmkt--$(EXTVERSION).sql
 EXTRA_CLEAN = build
 
-PG_CPPFLAGS = -Isrc $(shell curl-config --cflags) $(EMK_CPPFLAGS)
+PG_CPPFLAGS = -Isrc -DEMK_VERSION='"$(EXTVERSION)"' $(shell curl-config --cflags) $(EMK_CPPFLAGS)
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
             -Wno-declaration-after-statement $(EMK_CFLAGS)
 SHLIB_LINK = $(shell curl-config --libs)

@@ -6,6 +6,7 @@
 
 #include "admin/admin.h"
 #include "base/base.h"
+#include "deliver/deliver.h"
 #include "event/event.h"
 #include "profile/profile.h"
 #include "rule/rule.h"
@@ -24,6 +25,7 @@ _PG_init(void)
 	emk_event_init();
 	emk_rule_init();
 	emk_track_init();
+	emk_deliver_init();
 	emk_worker_init();
 	emk_admin_init();
 }

@@ -41,4 +41,13 @@
 #define EMK_WORKER_CONNECT_FLAGS	BGWORKER_BYPASS_ROLELOGINCHECK
 #endif
 
+/* memory a GUC check hook hands to the GUC machinery */
+#if PG_VERSION_NUM < 160000
+#define emk_guc_malloc(n)	malloc(n)
+#define emk_guc_free(p)		free(p)
+#else
+#define emk_guc_malloc(n)	guc_malloc(LOG, (n))
+#define emk_guc_free(p)		guc_free(p)
+#endif
+
 #endif
