@@ -258,7 +258,10 @@ restore_profile(const Merge *m, const char *canonical)
 	row.identified = m->identified;
 	row.created_at = m->created_at;
 	row.updated_at = emk_profile_change_time(&row);
-	emk_profile_write_row(m->from, &row);
+	if (m->identified || JB_ROOT_COUNT(m->traits) > 0)
+		emk_profile_write_row(m->from, &row);
+	else
+		emk_profile_delete_row(m->from);	/* nothing was known of it: it had no row, or an empty one */
 }
 
 PG_FUNCTION_INFO_V1(emk_profile_undo_merge);

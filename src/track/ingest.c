@@ -54,11 +54,12 @@ typedef struct Input			/* what one call carries, as read */
 	int			npeople;
 } Input;
 
-static void refuse(const char *fmt,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
+static void refuse_as(int code, const char *fmt,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
+#define refuse(...) refuse_as(ERRCODE_INVALID_PARAMETER_VALUE, __VA_ARGS__)
 
 /* ERROR about the message at hand. */
 static void
-refuse(const char *fmt,...)
+refuse_as(int code, const char *fmt,...)
 {
 	char		text[256];
 	va_list		args;
@@ -67,7 +68,7 @@ refuse(const char *fmt,...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", text),
+			(errcode(code), errmsg("%s", text),
 			 emk_track_position < 0 ? 0
 			 : errdetail("It is message %d of the batch, counted from 0.", emk_track_position)));
 	pg_unreachable();
@@ -200,11 +201,11 @@ time_member(Jsonb *object, const char *name)
 		return DT_NOBEGIN;
 	if (v->type == jbvNumeric)
 	{
-		int64		ms = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
+		double		ms = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(v->val.numeric)));
 
 		if (ms < 0 || ms >= MAX_EPOCH_MS)
 			refuse("\"%s\" is no time", name);
-		return (ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (USECS_PER_DAY / 1000)) * 1000;
+		return ((int64) ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (USECS_PER_DAY / 1000)) * 1000;
 	}
 	if (v->type != jbvString || !read_time(pnstrdup(v->val.string.val, v->val.string.len), &t))
 		refuse("\"%s\" is no ISO 8601 time", name);
@@ -303,6 +304,14 @@ read_event(Input *in, Jsonb *msg, const char *event)
 }
 
 static void
+check_length(const char *name, const char *id)
+{
+	if (id != NULL && strlen(id) > EMK_MAX_ID_BYTES)
+		refuse_as(ERRCODE_PROGRAM_LIMIT_EXCEEDED, "%s has %zu bytes; the limit is %d (EMK_MAX_ID_BYTES)", name, strlen(id),
+				  EMK_MAX_ID_BYTES);
+}
+
+static void
 read_person(Input *in, Jsonb *msg, const char *type)
 {
 	Person	   *p = &in->people[in->npeople++];
@@ -316,10 +325,8 @@ read_person(Input *in, Jsonb *msg, const char *type)
 		refuse("an alias message needs previousId and userId");
 	if (p->user_id == NULL && p->other_id == NULL)
 		refuse("the message has neither userId nor anonymousId");
-	if (p->user_id != NULL)
-		emk_profile_check_id(p->user_id, "userId");
-	if (p->other_id != NULL)
-		emk_profile_check_id(p->other_id, alias ? "previousId" : "anonymousId");
+	check_length("userId", p->user_id);
+	check_length(alias ? "previousId" : "anonymousId", p->other_id);
 	p->traits = alias ? NULL : strcmp(type, "group") == 0 ? group_traits(msg) : object_member(msg, "traits");
 	if (p->traits == NULL)
 		p->traits = emk_json_parse("{}");
