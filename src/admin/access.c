@@ -14,6 +14,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 
 #define MAX_FUNCTIONS 40
 
@@ -119,7 +120,8 @@ apply_kind(const AccessKind *kind, bool grant, const char *role)
 }
 
 static EmkPlan record_plan = {
-	"INSERT INTO eventmkt_data.access (role, kind) VALUES ($1, $2) ON CONFLICT (role, kind) DO NOTHING", 2, {TEXTOID, TEXTOID}
+	"INSERT INTO eventmkt_data.access (role, kind, granted_at) VALUES ($1, $2, $3) ON CONFLICT (role, kind) DO NOTHING",
+	3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 };
 static EmkPlan forget_plan = {
 	"DELETE FROM eventmkt_data.access WHERE role OPERATOR(pg_catalog.=) $1 AND kind OPERATOR(pg_catalog.=) $2",
@@ -134,7 +136,7 @@ static EmkPlan recorded_plan = {
 static void
 record(EmkPlan *plan, const char *role, const char *kind)
 {
-	Datum		args[2] = {CStringGetTextDatum(role), CStringGetTextDatum(kind)};
+	Datum		args[3] = {CStringGetTextDatum(role), CStringGetTextDatum(kind), TimestampTzGetDatum(emk_clock_now())};
 	EmkOwner	saved;
 
 	emk_owner_enter(&saved);

@@ -2,7 +2,7 @@
 CREATE TABLE IF NOT EXISTS eventmkt_data.access (
 	role		text COLLATE "C" NOT NULL,
 	kind		text COLLATE "C" NOT NULL CHECK (kind IN ('tracker', 'marketer', 'analyst', 'operator')),
-	granted_at	timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	granted_at	timestamptz NOT NULL,
 	PRIMARY KEY (role, kind)
 );
 COMMENT ON TABLE eventmkt_data.access IS 'what grant_access() gave; init() gives it again after the extension was re-created';

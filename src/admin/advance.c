@@ -21,10 +21,10 @@ static EmkPlan endpoints_plan = {
 	"SELECT name, url FROM eventmkt_data.endpoint WHERE enabled ORDER BY name", 0, {0}
 };
 static EmkPlan move_plan = {
-	"INSERT INTO eventmkt_data.setting AS s (key, value) VALUES ('clock_offset', $1::pg_catalog.text) "
-	"ON CONFLICT (key) DO UPDATE SET updated_at = pg_catalog.now(), "
+	"INSERT INTO eventmkt_data.setting AS s (key, value, updated_at) VALUES ('clock_offset', $1::pg_catalog.text, $2) "
+	"ON CONFLICT (key) DO UPDATE SET updated_at = EXCLUDED.updated_at, "
 	"value = (s.value::pg_catalog.int8 OPERATOR(pg_catalog.+) $1)::pg_catalog.text RETURNING value::pg_catalog.int8",
-	1, {INT8OID}
+	2, {INT8OID, TIMESTAMPTZOID}
 };
 
 void
@@ -81,7 +81,7 @@ emk_admin_advance_clock(PG_FUNCTION_ARGS)
 	EmkOwner	saved;
 	TimestampTz now = emk_clock_now();
 	int64		by = emk_clock_add(now, PG_GETARG_INTERVAL_P(0)) - now;
-	Datum		arg = Int64GetDatum(by);
+	Datum		args[2] = {Int64GetDatum(by), TimestampTzGetDatum(emk_clock_real())};
 
 	if (by < 0 || by > EMK_MAX_INTERVAL_DAYS * USECS_PER_DAY)
 		ereport(ERROR,
@@ -97,7 +97,7 @@ emk_admin_advance_clock(PG_FUNCTION_ARGS)
 	emk_owner_enter(&saved);
 	SPI_connect();
 	refuse_remote_endpoints();
-	emk_spi_run(&move_plan, &arg, NULL, false, 0);
+	emk_spi_run(&move_plan, args, NULL, false, 0);
 	if (emk_spi_int8(0, 1, 0) > MAX_OFFSET)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

@@ -60,7 +60,9 @@ static EmkPlan checks[] = {
 	{"SELECT 'endpoints', 'ok', pg_catalog.count(*)::pg_catalog.text OPERATOR(pg_catalog.||) ' enabled', NULL "
 	"FROM eventmkt_data.endpoint WHERE enabled AND $1 IS NOT NULL AND $2 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'endpoint ' OPERATOR(pg_catalog.||) name, state, detail, hint FROM ("
-		"SELECT e.name, 'warn' AS state, 'disabled' OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) e.disabled_reason, '') AS detail, "
+		"SELECT e.name, 'warn' AS state, 'disabled' OPERATOR(pg_catalog.||) "
+		"COALESCE(': ' OPERATOR(pg_catalog.||) e.disabled_reason, '') "
+		"AS detail, "
 		"'Call eventmkt.enable_endpoint() when it works again; what waits for it is held.' AS hint "
 		"FROM eventmkt_data.endpoint e WHERE NOT e.enabled UNION ALL "
 		"SELECT e.name, 'error', 'no secret', 'Call eventmkt.set_secret(); its messages are held until then.' "

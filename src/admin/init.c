@@ -184,11 +184,14 @@ report(ReturnSetInfo *rsinfo, int partitions_made)
 	bool		home = emk_setting_is_home();
 	const char *instance = emk_setting_get("instance");
 	EmkWorkerState workers;
+	const char *state;
 
 	emk_worker_state(&workers);
+	state = workers.n > 0 ? "running" : !preloaded ? "not started" : workers.stopped ? "stopped" : "starting";
 	emk_admin_row(rsinfo, 3, (const char *const[]) {
-		"worker", workers.n > 0 ? "running" : workers.stopped && preloaded ? "stopped" : preloaded ? "starting" : "not started",
-		workers.n > 0 || (preloaded && !workers.stopped) ? NULL : preloaded ? "Run SELECT eventmkt.start_worker()." : "Run SELECT eventmkt.start_worker() now and after every server start, or preload the library."});
+		"worker", state, strcmp(state, "running") == 0 || strcmp(state, "starting") == 0 ? NULL :
+		preloaded ? "Run SELECT eventmkt.start_worker()." :
+		"Run SELECT eventmkt.start_worker() now and after every server start, or preload the library."});
 	emk_admin_row(rsinfo, 3, (const char *const[]) {
 		"preload", preloaded ? "yes" : "no",
 		preloaded ? NULL : "Add eventmkt to shared_preload_libraries and restart the server when convenient."});

@@ -61,7 +61,6 @@ emk_admin_run(const char *fmt, ...)
 {
 	StringInfoData buf;
 	va_list		args;
-	int			rc;
 
 	initStringInfo(&buf);
 	for (;;)
@@ -75,9 +74,7 @@ emk_admin_run(const char *fmt, ...)
 			break;
 		enlargeStringInfo(&buf, need);
 	}
-	rc = SPI_execute(buf.data, false, 0);
-	if (rc < 0)
-		elog(ERROR, "could not run statement: %s", SPI_result_code_string(rc));
+	emk_spi_script(buf.data);
 	pfree(buf.data);
 }
 
