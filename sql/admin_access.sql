@@ -47,8 +47,7 @@ INSERT INTO public.statements VALUES
 	(17, $$CREATE INDEX i ON eventmkt_data.work ((lower(profile_id)))$$),
 	(18, $$ALTER TABLE eventmkt_data.work ENABLE ROW LEVEL SECURITY$$),
 	(19, $$CREATE TABLE eventmkt_data.mine (x int)$$),
-	(20, $$UPDATE eventmkt_data.setting SET value = '1' WHERE key = 'clock_offset'$$),
-	(21, $$SET ROLE eventmkt$$);
+	(20, $$UPDATE eventmkt_data.setting SET value = '1' WHERE key = 'clock_offset'$$);
 SELECT id, public.as_role('tracker', statement) AS tracker, public.as_role('marketer', statement) AS marketer,
 	public.as_role('analyst', statement) AS analyst, public.as_role('operator', statement) AS operator,
 	public.as_role('none', statement) AS "none", left(statement, 60) AS statement FROM public.statements ORDER BY id;
@@ -70,8 +69,9 @@ SELECT count(*) FROM eventmkt_data.access;
 -- nothing is left that would keep the roles from being dropped
 DROP ROLE admin_access_tracker, admin_access_marketer, admin_access_analyst, admin_access_operator, admin_access_none;
 -- errors
-\set VERBOSITY verbose
-\set SHOW_CONTEXT never
 SELECT eventmkt.grant_access('eventmkt', 'king');
+\echo :SQLSTATE
 SELECT eventmkt.grant_access('admin_access_none', 'tracker');
+\echo :SQLSTATE
 SELECT eventmkt.grant_access('public', 'tracker');
+\echo :SQLSTATE

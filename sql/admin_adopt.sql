@@ -2,8 +2,6 @@
 \set QUIET on
 SET client_min_messages = warning;
 SELECT count(*) FROM eventmkt.init();
-\set VERBOSITY verbose
-\set SHOW_CONTEXT never
 INSERT INTO eventmkt_data.endpoint (name, url, schedule, created_at) VALUES ('out', 'http://127.0.0.1:1/', '{5}', '2026-01-01');
 SELECT eventmkt.create_rule('soon', on_event => 'Seen', after => '1 day') IS NOT NULL AS made;
 -- one run overdue, one due tomorrow; deliveries in each live state and a settled one; one event unseen
@@ -30,6 +28,7 @@ CALL public.fill();
 SELECT "check", state, detail FROM eventmkt.health() WHERE "check" IN ('paused', 'clock');
 SELECT state FROM eventmkt.health() WHERE "check" = 'instance';
 SELECT eventmkt.adopt('perhaps');
+\echo :SQLSTATE
 SELECT eventmkt.adopt('send');
 SELECT "check", state, detail FROM eventmkt.health() WHERE "check" = 'paused';
 SELECT * FROM public.what ORDER BY what COLLATE "C";

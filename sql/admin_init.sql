@@ -79,18 +79,19 @@ UPDATE eventmkt_data.setting SET value = '1' WHERE key = 'data_version';
 -- the extension goes and comes back: the data stays, the triggers return, and so do the rights
 CREATE ROLE admin_init_app;
 SELECT eventmkt.grant_access('admin_init_app', 'tracker');
-INSERT INTO eventmkt_data.profile VALUES ('p1', '{"a": 1}', '2026-01-01', '2026-01-01');
-CREATE TABLE public.triggers AS SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal;
+INSERT INTO eventmkt_data.profile (profile_id, traits, created_at, updated_at)
+	VALUES ('p1', '{"a": 1}', '2026-01-01', '2026-01-01');
+CREATE TABLE public.triggers AS SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal;
 DROP EXTENSION eventmkt CASCADE;
 SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'eventmkt';
 CREATE EXTENSION eventmkt;
 SELECT detail FROM eventmkt.health() WHERE "check" = 'paused';
 SELECT step, state FROM eventmkt.init() WHERE step = 'instance';
-SELECT count(*) FROM (SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal
+SELECT count(*) FROM (SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal
  EXCEPT SELECT * FROM public.triggers) t;
 SELECT count(*) FROM (SELECT * FROM public.triggers
- EXCEPT SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal) t;
+ EXCEPT SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal) t;
 SELECT profile_id, traits FROM eventmkt_data.profile;
 SELECT has_function_privilege('admin_init_app', 'eventmkt.clock()', 'execute') AS app_may,
 	has_function_privilege('eventmkt', 'eventmkt.clock()', 'execute') AS owner_may;

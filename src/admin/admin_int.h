@@ -11,7 +11,7 @@
 extern void emk_admin_require_superuser(const char *what);
 
 /*
- * Pins what a hostile or unusual session may have set: search_path, message level, and a lock_timeout of five seconds where
+ * Pins what a hostile or unusual session may have set: search_path, message level, styles, and a lock_timeout of five seconds where
  * none is set. Returns the nest level for emk_admin_unpin(); an ERROR undoes it too.
  */
 extern int	emk_admin_pin(void);

@@ -207,6 +207,7 @@ emk_admin_health(PG_FUNCTION_ARGS)
 	const char *paused;
 	Datum		args[2];
 	EmkOwner	saved;
+	int			nest;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!emk_setting_initialized())
@@ -224,6 +225,7 @@ emk_admin_health(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	args[0] = TimestampTzGetDatum(emk_clock_now());
 	args[1] = BoolGetDatum(paused != NULL);
+	nest = emk_admin_pin();
 	emk_owner_enter(&saved);
 	SPI_connect();
 	for (int i = 0; i < lengthof(checks); i++)
@@ -235,5 +237,6 @@ emk_admin_health(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	emk_owner_leave(&saved);
+	emk_admin_unpin(nest);
 	return (Datum) 0;
 }

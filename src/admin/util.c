@@ -45,6 +45,7 @@ emk_admin_pin(void)
 	pin("search_path", "pg_catalog, pg_temp");
 	pin("client_min_messages", "warning");
 	pin("standard_conforming_strings", "on");
+	pin("intervalstyle", "postgres");
 	if (LockTimeout == 0)
 		pin("lock_timeout", "5s");
 	return nest;
