@@ -27,6 +27,11 @@ static EmkPlan move_plan = {
 	2, {INT8OID, TIMESTAMPTZOID}
 };
 
+/* reports measure delays from the latest move, see eventmkt_bi.latency */
+static EmkPlan log_plan = {
+	"INSERT INTO eventmkt_data.clock_move (reached) VALUES ($1) ON CONFLICT DO NOTHING", 1, {TIMESTAMPTZOID}
+};
+
 void
 emk_admin_init_advance(void)
 {
@@ -103,6 +108,8 @@ emk_admin_advance_clock(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("the clock cannot be more than %d days ahead", 10 * EMK_MAX_INTERVAL_DAYS)));
 	emk_setting_put("clock_advanced_at", timestamptz_to_str(emk_clock_real()));
+	args[0] = TimestampTzGetDatum(emk_clock_now());
+	emk_spi_run(&log_plan, args, NULL, false, 0);
 	SPI_finish();
 	emk_owner_leave(&saved);
 	emk_wake_at_commit();

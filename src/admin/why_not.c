@@ -1,7 +1,7 @@
 /*
  * why_not.c: eventmkt.why_not(user_id, rule): why has this person not got that message?
  *
- * Everything on the way is looked at in the order of the way: rule, worker, endpoint, profile, starting events (condition,
+ * Everything on the way is looked at in the order of the way: rule, endpoint, profile, worker, starting events (condition,
  * key, count, cancelling events), audience, re-entry, live runs, open deliveries, decisions. Each finding is a row and has
  * a weight; the weightiest is repeated as the first row, `answer`. Reads only, and as the owner.
  *
@@ -19,6 +19,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
+#include "worker/worker.h"
 
 static EmkPlan rule_plan = {
 	"SELECT rule_id, version, current, enabled, disabled_reason, (SELECT pg_catalog.min(f.created_at) "
@@ -129,14 +130,24 @@ look_at_rule(EmkWhy *why, const char *name)
 		emk_why_add(why, 0, "rule", "enabled", NULL, 0, json.data);
 }
 
+/* What stops the workers stops every message; that none runs matters only when there is something to do now. */
 static void
 look_at_worker(EmkWhy *why)
 {
-	if (!emk_setting_is_home())
-		emk_why_add(why, 98, "worker", "paused",
-					"this database is a copy and sends nothing until eventmkt.adopt()", 0, NULL);
-	else if (!emk_guc_enabled)
-		emk_why_add(why, 97, "worker", "paused", "eventmkt.enabled is off", 0, NULL);
+	const char *paused = emk_worker_paused();
+	EmkWorkerState state;
+
+	if (paused != NULL)
+	{
+		emk_why_add(why, 98, "worker", "paused", psprintf("the workers of this database do nothing: %s", paused), 0, NULL);
+		return;
+	}
+	if (why->ready == 0)
+		return;
+	emk_worker_state(&state);
+	if (state.n == 0)
+		emk_why_add(why, 93, "worker", "not running",
+					"no worker runs in this database: see eventmkt.start_worker() and eventmkt.health()", 0, NULL);
 }
 
 static void
@@ -258,6 +269,7 @@ look_at_runs(EmkWhy *why)
 			reason = "due now: the worker has not taken it yet";
 		emk_why_add(why, 85, "run", state, reason, emk_spi_int8(i, 3, 0), json.data);
 		why->open++;
+		why->ready += wake <= why->now;
 	}
 }
 
@@ -286,6 +298,7 @@ look_at_deliveries(EmkWhy *why)
 															   error ? error : ""),
 					emk_spi_int8(i, 3, 0), json.data);
 		why->open++;
+		why->ready += time_column(i, 4) <= why->now;
 	}
 }
 
@@ -325,6 +338,7 @@ look_at_work(EmkWhy *why)
 	for (uint64 i = 0; i < n; i++)
 		emk_why_add(why, 84, "work", "waiting", "the worker has not looked at this event yet", emk_spi_int8(i, 1, 0), NULL);
 	why->open += n;
+	why->ready += n;
 }
 
 static void
@@ -386,12 +400,12 @@ emk_admin_why_not(PG_FUNCTION_ARGS)
 	SPI_connect();
 	why.now = emk_clock_now();
 	look_at_rule(&why, name);
-	look_at_worker(&why);
 	look_at_endpoint(&why);
 	look_at_profile(&why, user_id);
 	look_at_deliveries(&why);
 	look_at_runs(&why);
 	look_at_work(&why);
+	look_at_worker(&why);
 	look_at_decisions(&why);
 	emk_why_look_at_events(&why);
 	look_at_audience(&why);

@@ -28,6 +28,7 @@ typedef struct EmkWhy
 	Datum		ids;			/* text[]: all ids of the profile */
 	Jsonb	   *traits;
 	int			open;			/* live runs, open deliveries and work rows seen */
+	int			ready;			/* of these, what a worker would take now */
 	TimestampTz decided_at;		/* newest decision, 0: none */
 	bool		newest_matches; /* the newest starting event passes every test of the event itself */
 	const char *newest_key;
