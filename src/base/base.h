@@ -14,6 +14,7 @@
 #include "base/setting.h"
 #include "base/spi.h"
 #include "base/wake.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 /* Called once by _PG_init. */

@@ -34,9 +34,16 @@ typedef struct EmkGateRun
 	const char *reason;			/* cancelled_by, audience, reentry, earlier_send_open, profile_error … */
 	char	   *facts;			/* JSON text */
 	TimestampTz hold_until;
-	TimestampTz new_start;		/* EMK_REARM */
+	TimestampTz cancel_at;		/* EMK_CANCEL: when the cancelling event occurred */
+	/* EMK_REARM: the newest event, whose data the run now carries */
+	TimestampTz new_start;
 	int64		new_event_id;
+	char	   *new_event_name;
+	Jsonb	   *new_properties;
 } EmkGateRun;
+
+/* A rule without cancelling events, audience and re-entry has nothing to ask before an attempt. */
+extern bool emk_gate_needed(const EmkRule *rule);
 
 /* Asks the gates for n runs; inside an open SPI connection, as the owner. Strings live in the caller's context. */
 extern void emk_gate_ask(EmkGateRun *runs, int n, TimestampTz now);

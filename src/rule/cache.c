@@ -235,3 +235,43 @@ emk_rule_disable(int32 rule_id, const char *reason)
 {
 	emk_rule_set_enabled(rule_id, false, reason);
 }
+
+char *
+emk_rule_key(const EmkRule *rule, Jsonb *properties)
+{
+	char	   *key;
+
+	if (rule->per == NULL)
+		return pstrdup("");
+	key = emk_json_scalar(properties, rule->per, strlen(rule->per));
+	return key == NULL || key[0] == '\0' || strlen(key) > EMK_MAX_KEY_BYTES ? NULL : key;
+}
+
+bool
+emk_rule_names_start(const EmkRule *rule, const char *name, int depth)
+{
+	return strcmp(rule->on_event, name) == 0 || (depth == 0 && strcmp(rule->on_event, "*") == 0);
+}
+
+bool
+emk_rule_names_cancel(const EmkRule *rule, const char *name, int depth)
+{
+	for (int i = 0; i < rule->nunless; i++)
+		if (strcmp(rule->unless[i], name) == 0 || (depth == 0 && strcmp(rule->unless[i], "*") == 0))
+			return true;
+	return false;
+}
+
+bool
+emk_rule_cancels(const EmkRule *rule, const char *name, int depth, Jsonb *properties, char **error)
+{
+	char	   *ignored;
+
+	*error = NULL;
+	if (!emk_rule_names_cancel(rule, name, depth))
+		return false;
+	if (emk_rule_names_start(rule, name, depth) &&
+		emk_rule_test(rule->where_event, rule->cold_event, properties, &ignored))
+		return false;
+	return emk_rule_test(rule->unless_where, rule->cold_unless, properties, error);
+}

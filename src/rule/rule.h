@@ -114,6 +114,14 @@ typedef struct EmkMatchInput
 } EmkMatchInput;
 extern int	emk_rule_match(const EmkMatchInput *in, const int32 **rules);
 
+/* The rule's key in these properties: '' without `per`; NULL when missing, not a scalar or too long. Palloc'd. */
+extern char *emk_rule_key(const EmkRule *rule, Jsonb *properties);
+/* Does the name start the rule ('*' takes the app's own events only), or is it one of its cancelling names? */
+extern bool emk_rule_names_start(const EmkRule *rule, const char *name, int depth);
+extern bool emk_rule_names_cancel(const EmkRule *rule, const char *name, int depth);
+/* Does this event cancel, key and time aside? An event that starts the rule is a repeat, never a cancel. */
+extern bool emk_rule_cancels(const EmkRule *rule, const char *name, int depth, Jsonb *properties, char **error);
+
 /* A rule whose condition fails again and again is disabled with this reason; inside SPI, as the owner. */
 extern void emk_rule_disable(int32 rule_id, const char *reason);
 

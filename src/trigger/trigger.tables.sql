@@ -7,13 +7,15 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.pending_trigger (
 	rule_version int NOT NULL,
 	profile_id	text COLLATE "C" NOT NULL,
 	key			text COLLATE "C" NOT NULL,		-- the value of the rule's `per`, '' without
-	slot		bigint NOT NULL,				-- 0; the event id for parallel runs
+	slot		bigint NOT NULL,				-- 0; the event id for parallel runs and for one that fell due before the next began
 	state		text COLLATE "C" NOT NULL CHECK (state IN ('waiting', 'held')),
 	started_at	timestamptz NOT NULL,			-- event time from which cancelling events count
 	event_id	bigint NOT NULL,				-- the event whose data are sent
 	event_name	text COLLATE "C" NOT NULL,
 	event_at	timestamptz NOT NULL,
+	message_id	text COLLATE "C",
 	properties	jsonb NOT NULL,
+	last_at		timestamptz NOT NULL,			-- of the newest starting event, also one that changed nothing (ignore)
 	due_at		timestamptz NOT NULL,
 	wake_at		timestamptz NOT NULL,			-- due_at; later while held; infinity while its rule is disabled
 	received_at	timestamptz NOT NULL,			-- when the event was known

@@ -1,0 +1,135 @@
+/*
+ * merge.c: a profile was merged into another: its live runs and deliveries follow (S12). Of two runs of one rule and key the
+ * older stays and takes the other's start as it would have taken the event. Events are not touched: they keep the id they came
+ * with, and readers ask for all ids of a profile. Every moved run is woken, so its gates are asked over the joined history.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "profile/profile.h"
+#include "trigger/trigger_int.h"
+#include "utils/builtins.h"
+
+static EmkPlan runs_plan = {
+	"SELECT " EMK_RUN_COLUMNS ", ctid FROM eventmkt_data.pending_trigger "
+	"WHERE profile_id OPERATOR(pg_catalog.=) $1 ORDER BY rule_id, key, slot FOR UPDATE", 1, {TEXTOID}
+};
+static EmkPlan deliveries_plan = {
+	"UPDATE eventmkt_data.delivery SET profile_id = $2 WHERE profile_id OPERATOR(pg_catalog.=) $1", 2, {TEXTOID, TEXTOID}
+};
+
+#define TID_COLUMN 20
+
+static EmkRuns
+load_runs(const char *profile_id)
+{
+	Datum		arg = CStringGetTextDatum(profile_id);
+	EmkRuns		runs = {0};
+
+	emk_spi_run(&runs_plan, &arg, NULL, false, 0);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		EmkRun	   *run = palloc(sizeof(EmkRun));
+		bool		isnull;
+
+		emk_trigger_read_run(row, run);
+		run->tid = *(ItemPointer) DatumGetPointer(emk_spi_datum(row, TID_COLUMN, &isnull));
+		run->stored = true;
+		emk_trigger_push(&runs, run);
+	}
+	return runs;
+}
+
+static void
+as_item(const EmkRun *run, const char *profile_id, EmkItem *item)
+{
+	memset(item, 0, sizeof(*item));
+	item->kind = 'e';
+	item->event_id = run->event_id;
+	item->raw_id = item->profile_id = profile_id;
+	item->occurred_at = run->event_at;
+	item->name = run->event_name;
+	item->properties = run->properties;
+	item->message_id = run->message_id;
+	item->received_at = run->received_at;
+	item->depth = run->depth;
+	item->traits = emk_profile_traits(profile_id);
+}
+
+static EmkRun *
+rival(const EmkRuns *runs, const EmkRun *of)
+{
+	for (int i = 0; i < runs->n; i++)
+		if (!runs->v[i]->gone && runs->v[i]->rule_id == of->rule_id && runs->v[i]->slot == of->slot &&
+			strcmp(runs->v[i]->key, of->key) == 0)
+			return runs->v[i];
+	return NULL;
+}
+
+/* Moves one run to the canonical profile, or folds it into the run that is there. */
+static void
+move_run(EmkTake *t, EmkRun *run, const EmkRuns *there, const char *into)
+{
+	EmkRun	   *other = rival(there, run);
+	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
+	EmkRun	   *older,
+			   *younger;
+	EmkItem		item;
+
+	if (other == NULL || rule == NULL)
+	{
+		run->profile_id = into;
+		run->dirty = true;
+		run->wake_at = run->held ? run->wake_at : Min(run->wake_at, t->now);
+		emk_trigger_add(t, run);
+		return;
+	}
+	older = run->started_at < other->started_at ? run : other;
+	younger = older == run ? other : run;
+	younger->gone = true;
+	younger->dirty = true;
+	emk_trigger_decide(t->decisions, younger, rule, "cancelled", "merged",
+					   psprintf("{\"into_run\": " INT64_FORMAT "}", older->run_id));
+	if (older == run)
+	{
+		run->profile_id = into;
+		run->dirty = true;
+		emk_trigger_add(t, run);
+	}
+	as_item(younger, into, &item);
+	emk_trigger_start(t, rule, &item, older->key);
+	if (younger == run)
+		emk_trigger_push(&t->runs, run);
+}
+
+void
+emk_trigger_merge(EmkTake *t, const EmkItem *item)
+{
+	Datum		args[2] = {CStringGetTextDatum(item->raw_id), CStringGetTextDatum(item->profile_id)};
+	EmkRuns		from,
+				there;
+
+	if (strcmp(item->raw_id, item->profile_id) == 0)
+		return;					/* undone since */
+	emk_spi_run(&deliveries_plan, args, NULL, false, 0);
+	from = load_runs(item->raw_id);
+	if (from.n == 0)
+		return;
+	/* runs of the canonical profile that this batch loaded already are the ones to meet; load the others */
+	there = load_runs(item->profile_id);
+	for (int i = 0; i < there.n; i++)
+	{
+		bool		known = false;
+
+		for (int j = 0; j < t->runs.n && !known; j++)
+			if (t->runs.v[j]->stored && ItemPointerEquals(&t->runs.v[j]->tid, &there.v[i]->tid))
+			{
+				there.v[i] = t->runs.v[j];
+				known = true;
+			}
+		if (!known)
+			emk_trigger_add(t, there.v[i]);
+	}
+	for (int i = 0; i < from.n; i++)
+		move_run(t, from.v[i], &there, item->profile_id);
+}

@@ -1,0 +1,257 @@
+/*
+ * start.c: what a starting event does to the runs of its rule, profile and key. The transitions:
+ *
+ *   no run                        → begin()
+ *   a run, event after its due_at → the run is set aside, begin()
+ *   a run, event before it        → move_back() where the older event decides, else nothing
+ *   a run, event within it        → refresh() by on_repeat
+ *
+ * The result does not depend on the order in which events arrive; ties of occurred_at are ordered by message id and properties.
+ */
+#include "postgres.h"
+
+#include "commands/sequence.h"
+#include "trigger/trigger_int.h"
+
+#define ABSORB_AGE USECS_PER_SEC	/* a younger event cannot have been overtaken by a decision */
+
+static int64
+next_run_id(void)
+{
+	return nextval_internal(emk_setting_table("run_id_seq"), false);
+}
+
+static bool
+has_delay(const EmkRule *rule)
+{
+	return rule->after.time != 0 || rule->after.day != 0 || rule->after.month != 0;
+}
+
+static void
+take_data(EmkRun *run, const EmkItem *item)
+{
+	run->event_id = item->event_id;
+	run->event_name = item->name;
+	run->event_at = item->occurred_at;
+	run->message_id = item->message_id;
+	run->properties = item->properties;
+	run->received_at = item->received_at;
+	run->dirty = true;
+}
+
+static void
+set_due(EmkRun *run, const EmkRule *rule, TimestampTz from)
+{
+	run->due_at = emk_clock_add(from, &rule->after);
+	run->wake_at = run->held ? run->wake_at : run->due_at;
+	run->dirty = true;
+}
+
+static EmkRun *
+make_run(const EmkRule *rule, const EmkItem *item, const char *key, int64 slot, TimestampTz now)
+{
+	EmkRun	   *run = palloc0(sizeof(EmkRun));
+
+	run->run_id = next_run_id();
+	run->rule_id = rule->rule_id;
+	run->rule_version = rule->version;
+	run->profile_id = item->profile_id;
+	run->key = key;
+	run->slot = slot;
+	run->started_at = run->last_at = item->occurred_at;
+	run->created_at = now;
+	run->depth = item->depth;
+	take_data(run, item);
+	set_due(run, rule, item->occurred_at);
+	return run;
+}
+
+static void
+begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int64 slot)
+{
+	EmkRun	   *run = make_run(rule, item, key, slot, t->now);
+
+	emk_trigger_add(t, run);
+	if (rule->at_least > 1 ||
+		(has_delay(rule) && rule->on_repeat != EMK_REPEAT_PARALLEL && item->occurred_at < t->now - ABSORB_AGE))
+		emk_trigger_push(&t->fresh, run);
+}
+
+/* An older event than the run's start: it decides for ignore (all) and replace (start and due time). */
+static void
+move_back(EmkRun *run, const EmkRule *rule, const EmkItem *item)
+{
+	if (rule->on_repeat == EMK_REPEAT_DEBOUNCE)
+		return;
+	run->started_at = item->occurred_at;
+	if (rule->on_repeat == EMK_REPEAT_IGNORE)
+		take_data(run, item);
+	set_due(run, rule, item->occurred_at);
+}
+
+/* A newer event within the run */
+static void
+refresh(EmkRun *run, const EmkRule *rule, const EmkItem *item)
+{
+	run->last_at = Max(run->last_at, item->occurred_at);
+	run->dirty = true;
+	if (rule->on_repeat == EMK_REPEAT_IGNORE)
+		return;
+	take_data(run, item);
+	if (rule->on_repeat == EMK_REPEAT_DEBOUNCE)
+	{
+		run->started_at = item->occurred_at;
+		set_due(run, rule, item->occurred_at);
+	}
+}
+
+static EmkRun *
+open_run(EmkTake *t, const char *profile_id, const EmkRule *rule, const char *key)
+{
+	for (EmkRun *r = emk_trigger_walk(t, profile_id, rule->rule_id, NULL); r != NULL;
+		 r = emk_trigger_walk(t, profile_id, rule->rule_id, r))
+		if (r->slot == 0 && strcmp(r->key, key) == 0)
+			return r;
+	return NULL;
+}
+
+static bool
+has_run_of_event(EmkTake *t, const EmkItem *item, const EmkRule *rule)
+{
+	for (EmkRun *r = emk_trigger_walk(t, item->profile_id, rule->rule_id, NULL); r != NULL;
+		 r = emk_trigger_walk(t, item->profile_id, rule->rule_id, r))
+		if (r->event_id == item->event_id)
+			return true;
+	return false;
+}
+
+void
+emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key)
+{
+	EmkRun	   *run;
+	int			c;
+
+	if (rule->on_repeat == EMK_REPEAT_PARALLEL || !has_delay(rule))
+	{
+		if (!has_run_of_event(t, item, rule))
+			begin(t, rule, item, key, item->event_id);
+		return;
+	}
+	run = open_run(t, item->profile_id, rule, key);
+	if (run == NULL)
+	{
+		begin(t, rule, item, key, 0);
+		return;
+	}
+	if (run->event_id == item->event_id)
+		return;
+	c = emk_trigger_compare(item->occurred_at, item->message_id, item->properties,
+							run->event_at, run->message_id, run->properties);
+	if (item->occurred_at > run->due_at && !rule->lapse)
+	{
+		/* it fell due before this event: to be decided for itself */
+		run->slot = run->event_id;
+		run->dirty = true;
+		begin(t, rule, item, key, 0);
+	}
+	else if (emk_clock_add(item->occurred_at, &rule->after) < run->started_at && !rule->lapse &&
+			 rule->on_repeat != EMK_REPEAT_DEBOUNCE)
+		begin(t, rule, item, key, item->event_id);
+	else if (item->occurred_at < run->started_at)
+		move_back(run, rule, item);
+	else if (c > 0)
+		refresh(run, rule, item);
+	else if (rule->on_repeat == EMK_REPEAT_IGNORE && item->occurred_at == run->started_at && c < 0)
+		take_data(run, item);
+}
+
+EmkRun *
+emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now)
+{
+	EmkItem		again;
+
+	if (rule->on_repeat == EMK_REPEAT_DEBOUNCE || rule->on_repeat == EMK_REPEAT_PARALLEL || run->last_at <= cancel_at ||
+		!emk_trigger_next_start(rule, run, cancel_at, &again))
+		return NULL;
+	return make_run(rule, &again, run->key, run->slot, now);
+}
+
+/* A refusal before a run began */
+static void
+refuse(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, const char *reason, const char *facts)
+{
+	EmkRun		run;
+
+	memset(&run, 0, sizeof(run));
+	run.profile_id = item->profile_id;
+	run.key = key ? key : "";
+	run.event_id = item->event_id;
+	run.started_at = item->occurred_at;
+	emk_trigger_decide(t->decisions, &run, rule, "suppressed", reason, facts);
+}
+
+static char *
+error_facts(const char *error)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	emk_json_append_string(&buf, "error", error);
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
+/* Is the profile in the rule's audience now? If not, says so. */
+static bool
+in_audience(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key)
+{
+	char	   *error;
+	bool		in = emk_rule_test(rule->where_profile, rule->cold_profile, item->traits, &error);
+
+	if (error != NULL)
+	{
+		emk_trigger_condition_failed(rule, error);
+		refuse(t, rule, item, key, "condition_error", error_facts(error));
+	}
+	else if (!in)
+		refuse(t, rule, item, key, "audience", NULL);
+	return in;
+}
+
+/*
+ * An event whose name starts the rule. A false where_event says nothing; a missing key, too great a depth and a profile outside
+ * the audience each leave a decision.
+ */
+void
+emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item)
+{
+	EmkItem    *edges;
+	char	   *error;
+	char	   *key;
+	int			n;
+
+	if (!emk_rule_test(rule->where_event, rule->cold_event, item->properties, &error))
+	{
+		if (error != NULL)
+		{
+			emk_trigger_condition_failed(rule, error);
+			refuse(t, rule, item, NULL, "condition_error", error_facts(error));
+		}
+		return;
+	}
+	key = emk_rule_key(rule, item->properties);
+	if (key == NULL)
+		refuse(t, rule, item, NULL, "no_key", error_facts(psprintf("%s is missing", rule->per)));
+	else if (item->depth > EMK_MAX_DEPTH)
+		refuse(t, rule, item, key, "depth", NULL);
+	else if (rule->at_least > 1)
+	{
+		n = emk_trigger_edges(rule, item, key, &edges);
+		for (int i = 0; i < n; i++)
+			if (!has_run_of_event(t, &edges[i], rule) && in_audience(t, rule, &edges[i], key))
+				emk_trigger_start(t, rule, &edges[i], key);
+	}
+	else if (rule->lapse || in_audience(t, rule, item, key))
+		emk_trigger_start(t, rule, item, key);
+}

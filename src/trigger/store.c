@@ -1,0 +1,362 @@
+/*
+ * store.c: runs as rows. The only writer of pending_trigger, set-based: one statement reads, one deletes, one inserts a batch;
+ * a changed run is deleted and inserted, which costs what an update of an indexed column costs.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "trigger/trigger_int.h"
+#include "utils/builtins.h"
+
+#define RUN_NCOLS 19
+
+static EmkPlan load_plan = {
+	"SELECT " EMK_RUN_COLUMNS ", p.ctid FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+	"AS u (u_profile, u_rule) JOIN eventmkt_data.pending_trigger p ON p.profile_id OPERATOR(pg_catalog.=) u.u_profile "
+	"AND p.rule_id OPERATOR(pg_catalog.=) u.u_rule FOR UPDATE OF p",
+	2, {TEXTARRAYOID, INT4ARRAYOID}
+};
+static EmkPlan delete_plan = {
+	"DELETE FROM eventmkt_data.pending_trigger WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)", 1, {1010 /* tid[] */ }
+};
+static EmkPlan insert_plan = {
+	"INSERT INTO eventmkt_data.pending_trigger (node, " EMK_RUN_COLUMNS ") "
+	"SELECT $20, u.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
+	"pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
+	"pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), "
+	"pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19)) AS u",
+	20, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
+		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
+		TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	INT2ARRAYOID, INT2OID}
+};
+static EmkPlan take_due_plan = {
+	"DELETE FROM eventmkt_data.pending_trigger WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+	"SELECT ctid FROM eventmkt_data.pending_trigger WHERE wake_at OPERATOR(pg_catalog.>=) $1 "
+	"AND wake_at OPERATOR(pg_catalog.<=) $2 AND node OPERATOR(pg_catalog.=) $4 "
+	"ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED)) RETURNING " EMK_RUN_COLUMNS,
+	4, {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT2OID}
+};
+static EmkPlan next_wake_plan = {
+	"SELECT wake_at FROM eventmkt_data.pending_trigger WHERE wake_at OPERATOR(pg_catalog.>=) $1 "
+	"AND wake_at OPERATOR(pg_catalog.<) 'infinity' AND node OPERATOR(pg_catalog.=) $2 ORDER BY wake_at LIMIT 1",
+	2, {TIMESTAMPTZOID, INT2OID}
+};
+/* what was decided, or is on its way, for the same rule, profile and key with a start at or after ours */
+static EmkPlan absorb_plan = {
+	"SELECT u.ord::pg_catalog.int4 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"pg_catalog.unnest($4)) WITH ORDINALITY AS u (profile_id, rule_id, key, started_at, ord) "
+	"WHERE EXISTS (SELECT 1 FROM eventmkt_data.decision d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
+	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
+	"AND d.started_at OPERATOR(pg_catalog.>=) u.started_at AND d.run_id IS NOT NULL "
+	"AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}') "
+	"AND d.decided_at OPERATOR(pg_catalog.>=) u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval) "
+	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
+	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
+	"AND d.started_at OPERATOR(pg_catalog.>=) u.started_at)",
+	4, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+};
+
+void
+emk_trigger_push(EmkRuns *runs, EmkRun *run)
+{
+	if (runs->n == runs->room)
+	{
+		runs->room = Max(64, runs->room * 2);
+		runs->v = runs->v == NULL ? palloc(sizeof(EmkRun *) * runs->room) :
+			repalloc(runs->v, sizeof(EmkRun *) * runs->room);
+	}
+	runs->v[runs->n++] = run;
+}
+
+static TimestampTz
+time_at(uint64 row, int col)
+{
+	bool		isnull;
+
+	return DatumGetTimestampTz(emk_spi_datum(row, col, &isnull));
+}
+
+/* Reads EMK_RUN_COLUMNS from row `row` of the current result. */
+void
+emk_trigger_read_run(uint64 row, EmkRun *run)
+{
+	bool		isnull;
+
+	memset(run, 0, sizeof(*run));
+	run->run_id = emk_spi_int8(row, 1, 0);
+	run->rule_id = emk_spi_int4(row, 2, 0);
+	run->rule_version = emk_spi_int4(row, 3, 0);
+	run->profile_id = emk_spi_text(row, 4);
+	run->key = emk_spi_text(row, 5);
+	run->slot = emk_spi_int8(row, 6, 0);
+	run->held = strcmp(emk_spi_text(row, 7), "held") == 0;
+	run->started_at = time_at(row, 8);
+	run->event_id = emk_spi_int8(row, 9, 0);
+	run->event_name = emk_spi_text(row, 10);
+	run->event_at = time_at(row, 11);
+	run->message_id = emk_spi_text(row, 12);
+	run->properties = DatumGetJsonbPCopy(emk_spi_datum(row, 13, &isnull));
+	run->last_at = time_at(row, 14);
+	run->due_at = time_at(row, 15);
+	run->wake_at = time_at(row, 16);
+	run->received_at = time_at(row, 17);
+	run->created_at = time_at(row, 18);
+	run->depth = DatumGetInt16(emk_spi_datum(row, 19, &isnull));
+}
+
+static Datum
+tid_array(EmkRun **runs, int n)
+{
+	Datum	   *tids = palloc(sizeof(Datum) * n);
+
+	for (int i = 0; i < n; i++)
+		tids[i] = PointerGetDatum(&runs[i]->tid);
+	return emk_spi_array(tids, NULL, n, TIDOID);
+}
+
+/* Deletes the rows of stored runs. */
+void
+emk_trigger_delete(EmkRun **runs, int n)
+{
+	Datum		arg;
+
+	if (n == 0)
+		return;
+	arg = tid_array(runs, n);
+	emk_spi_run(&delete_plan, &arg, NULL, false, 0);
+}
+
+/* Inserts runs as rows. */
+void
+emk_trigger_put(EmkRun **runs, int n)
+{
+	static const Oid elem[RUN_NCOLS] = {INT8OID, INT4OID, INT4OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID,
+		INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, INT2OID};
+	Datum	   *v[RUN_NCOLS];
+	bool	   *no_message = palloc0(sizeof(bool) * Max(n, 1));
+	Datum		args[RUN_NCOLS + 1];
+
+	if (n == 0)
+		return;
+	for (int c = 0; c < RUN_NCOLS; c++)
+		v[c] = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < n; i++)
+	{
+		const EmkRun *r = runs[i];
+
+		v[0][i] = Int64GetDatum(r->run_id);
+		v[1][i] = Int32GetDatum(r->rule_id);
+		v[2][i] = Int32GetDatum(r->rule_version);
+		v[3][i] = CStringGetTextDatum(r->profile_id);
+		v[4][i] = CStringGetTextDatum(r->key);
+		v[5][i] = Int64GetDatum(r->slot);
+		v[6][i] = CStringGetTextDatum(r->held ? "held" : "waiting");
+		v[7][i] = TimestampTzGetDatum(r->started_at);
+		v[8][i] = Int64GetDatum(r->event_id);
+		v[9][i] = CStringGetTextDatum(r->event_name);
+		v[10][i] = TimestampTzGetDatum(r->event_at);
+		no_message[i] = r->message_id == NULL;
+		v[11][i] = r->message_id ? CStringGetTextDatum(r->message_id) : (Datum) 0;
+		v[12][i] = JsonbPGetDatum(r->properties);
+		v[13][i] = TimestampTzGetDatum(r->last_at);
+		v[14][i] = TimestampTzGetDatum(r->due_at);
+		v[15][i] = TimestampTzGetDatum(r->wake_at);
+		v[16][i] = TimestampTzGetDatum(r->received_at);
+		v[17][i] = TimestampTzGetDatum(r->created_at);
+		v[18][i] = Int16GetDatum(r->depth);
+	}
+	for (int c = 0; c < RUN_NCOLS; c++)
+		args[c] = emk_spi_array(v[c], c == 11 ? no_message : NULL, n, elem[c]);
+	args[RUN_NCOLS] = Int16GetDatum(emk_setting_node());
+	emk_spi_run(&insert_plan, args, NULL, false, 0);
+}
+
+static uint32
+run_hash(const char *profile_id, int32 rule_id)
+{
+	return hash_combine(hash_bytes((const unsigned char *) profile_id, strlen(profile_id)), hash_uint32(rule_id));
+}
+
+void
+emk_trigger_add(EmkTake *t, EmkRun *run)
+{
+	EmkRun	  **head;
+
+	run->hash = run_hash(run->profile_id, run->rule_id);
+	head = &t->buckets[run->hash % EMK_TAKE_BUCKETS];
+	run->next = *head;
+	*head = run;
+	emk_trigger_push(&t->runs, run);
+}
+
+EmkRun *
+emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last)
+{
+	uint32		h = last ? last->hash : run_hash(profile_id, rule_id);
+	EmkRun	   *r = last ? last->next : t->buckets[h % EMK_TAKE_BUCKETS];
+
+	for (; r != NULL; r = r->next)
+		if (!r->gone && r->hash == h && r->rule_id == rule_id && strcmp(r->profile_id, profile_id) == 0)
+			return r;
+	return NULL;
+}
+
+static int
+compare_int32(const void *a, const void *b)
+{
+	int32		x = *(const int32 *) a;
+	int32		y = *(const int32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The distinct rules of items[0..n), which are of one profile; returns how many, palloc'd in *out. */
+static int
+distinct_rules(const EmkItem *items, int n, int32 **out)
+{
+	int			total = 0;
+	int			k = 0;
+
+	for (int i = 0; i < n; i++)
+		total += items[i].nrules;
+	*out = palloc(sizeof(int32) * Max(total, 1));
+	total = 0;
+	for (int i = 0; i < n; i++)
+		for (int r = 0; r < items[i].nrules; r++)
+			(*out)[total++] = items[i].rules[r];
+	qsort(*out, total, sizeof(int32), compare_int32);
+	for (int i = 0; i < total; i++)
+		if (i == 0 || (*out)[i] != (*out)[k - 1])
+			(*out)[k++] = (*out)[i];
+	return k;
+}
+
+/* Loads and locks the live runs of every (profile, rule) of the batch, in one order for all workers. */
+void
+emk_trigger_load(EmkTake *t, const EmkItem *items, int n)
+{
+	int			room = 0;
+	int			k = 0;
+	Datum	   *profile,
+			   *rule;
+	Datum		args[2];
+
+	for (int i = 0; i < n; i++)
+		room += items[i].nrules;
+	profile = palloc(sizeof(Datum) * Max(room, 1));
+	rule = palloc(sizeof(Datum) * Max(room, 1));
+	for (int first = 0, next; first < n; first = next)
+	{
+		int32	   *ids;
+		int			nids;
+
+		for (next = first + 1; next < n && strcmp(items[next].profile_id, items[first].profile_id) == 0; next++)
+			;
+		nids = distinct_rules(items + first, next - first, &ids);
+		for (int i = 0; i < nids; i++)
+		{
+			profile[k] = CStringGetTextDatum(items[first].profile_id);
+			rule[k++] = Int32GetDatum(ids[i]);
+		}
+	}
+	if (k == 0)
+		return;
+	args[0] = emk_spi_array(profile, NULL, k, TEXTOID);
+	args[1] = emk_spi_array(rule, NULL, k, INT4OID);
+	emk_spi_run(&load_plan, args, NULL, false, 0);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		EmkRun	   *run = palloc(sizeof(EmkRun));
+		bool		isnull;
+
+		emk_trigger_read_run(row, run);
+		run->tid = *(ItemPointer) DatumGetPointer(emk_spi_datum(row, RUN_NCOLS + 1, &isnull));
+		run->stored = true;
+		emk_trigger_add(t, run);
+	}
+}
+
+/*
+ * A late event that would start a run which was decided already, or is on its way, belongs to that decision: such fresh runs
+ * end here without a row.
+ */
+void
+emk_trigger_absorb(EmkTake *t)
+{
+	int			n = t->fresh.n;
+	Datum	   *v[4];
+	Datum		args[4];
+
+	if (n == 0)
+		return;
+	for (int c = 0; c < 4; c++)
+		v[c] = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < n; i++)
+	{
+		const EmkRun *r = t->fresh.v[i];
+
+		v[0][i] = CStringGetTextDatum(r->profile_id);
+		v[1][i] = Int32GetDatum(r->rule_id);
+		v[2][i] = CStringGetTextDatum(r->key);
+		v[3][i] = TimestampTzGetDatum(r->started_at);
+	}
+	args[0] = emk_spi_array(v[0], NULL, n, TEXTOID);
+	args[1] = emk_spi_array(v[1], NULL, n, INT4OID);
+	args[2] = emk_spi_array(v[2], NULL, n, TEXTOID);
+	args[3] = emk_spi_array(v[3], NULL, n, TIMESTAMPTZOID);
+	emk_spi_run(&absorb_plan, args, NULL, false, 0);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		t->fresh.v[emk_spi_int4(row, 1, 0) - 1]->gone = true;
+}
+
+/* Writes what changed; new runs that are due already go to `due` and never become rows. */
+void
+emk_trigger_save(EmkTake *t, EmkRuns *due)
+{
+	EmkRuns		old = {0};
+	EmkRuns		put = {0};
+
+	for (int i = 0; i < t->runs.n; i++)
+	{
+		EmkRun	   *r = t->runs.v[i];
+
+		if (r->stored && (r->gone || r->dirty))
+			emk_trigger_push(&old, r);
+		if (r->gone || (r->stored && !r->dirty))
+			continue;
+		if (!r->stored && r->wake_at <= t->now)
+			emk_trigger_push(due, r);
+		else
+			emk_trigger_push(&put, r);
+	}
+	emk_trigger_delete(old.v, old.n);
+	emk_trigger_put(put.v, put.n);
+}
+
+int
+emk_trigger_take_due(int max, TimestampTz low, TimestampTz now, EmkRuns *due)
+{
+	Datum		args[4] = {TimestampTzGetDatum(low), TimestampTzGetDatum(now), Int64GetDatum(max),
+	Int16GetDatum(emk_setting_node())};
+	int			n = (int) emk_spi_run(&take_due_plan, args, NULL, false, 0);
+	EmkRun	   *runs = palloc(sizeof(EmkRun) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+	{
+		emk_trigger_read_run(i, &runs[i]);
+		emk_trigger_push(due, &runs[i]);
+	}
+	return n;
+}
+
+TimestampTz
+emk_trigger_next_wake(TimestampTz low)
+{
+	Datum		args[2] = {TimestampTzGetDatum(low), Int16GetDatum(emk_setting_node())};
+
+	return emk_spi_run(&next_wake_plan, args, NULL, true, 1) == 0 ? DT_NOEND : time_at(0, 1);
+}

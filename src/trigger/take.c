@@ -1,0 +1,191 @@
+/*
+ * take.c: the first half of a pass: work rows with their events, sorted into event order, each doing what its rules ask.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "trigger/trigger_int.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#define FAILURES_TO_DISABLE 20
+
+/*
+ * Work rows carry no index: they are taken from the head of the heap, where dead ones are pruned by the scan itself. The
+ * event, the canonical id and the traits come by one index probe each; LATERAL with LIMIT keeps them probes.
+ */
+static EmkPlan take_plan = {
+	"WITH t AS (DELETE FROM eventmkt_data.work WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+	"SELECT ctid FROM eventmkt_data.work WHERE node OPERATOR(pg_catalog.=) $2 AND ($4 OPERATOR(pg_catalog.=) 1 OR "
+	"(pg_catalog.hashtext(profile_id) OPERATOR(pg_catalog.&) 65535) OPERATOR(pg_catalog.%) $4 OPERATOR(pg_catalog.=) $3) "
+	"LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING kind, event_id, profile_id, occurred_at, rules) "
+	"SELECT t.kind, t.event_id, t.profile_id, COALESCE(a.profile_id, t.profile_id), t.occurred_at, t.rules, e.name, "
+	"e.properties, e.message_id, e.received_at, e.depth, p.traits FROM t "
+	"LEFT JOIN LATERAL (SELECT a.profile_id FROM eventmkt_data.alias a "
+	"WHERE a.alias OPERATOR(pg_catalog.=) t.profile_id LIMIT 1) a ON true "
+	"LEFT JOIN LATERAL (SELECT e.name, e.properties, e.message_id, e.received_at, e.depth FROM eventmkt_data.event e "
+	"WHERE e.profile_id OPERATOR(pg_catalog.=) t.profile_id AND e.occurred_at OPERATOR(pg_catalog.=) t.occurred_at "
+	"AND e.event_id OPERATOR(pg_catalog.=) t.event_id LIMIT 1) e ON t.kind OPERATOR(pg_catalog.=) 'e' "
+	"LEFT JOIN LATERAL (SELECT p.traits FROM eventmkt_data.profile p "
+	"WHERE p.profile_id OPERATOR(pg_catalog.=) COALESCE(a.profile_id, t.profile_id) LIMIT 1) p ON true",
+	4, {INT8OID, INT2OID, INT4OID, INT4OID}
+};
+
+EmkDecision *
+emk_trigger_decide(EmkDecisions *list, const EmkRun *run, const EmkRule *rule, const char *outcome, const char *reason,
+				   const char *facts)
+{
+	EmkDecision *d;
+
+	if (list->n == list->room)
+	{
+		list->room = Max(64, list->room * 2);
+		list->v = list->v == NULL ? palloc(sizeof(EmkDecision) * list->room) :
+			repalloc(list->v, sizeof(EmkDecision) * list->room);
+	}
+	d = &list->v[list->n++];
+	memset(d, 0, sizeof(*d));
+	d->run_id = run->run_id;
+	d->rule_id = rule->rule_id;
+	d->rule = rule->name;
+	d->rule_version = rule->version;
+	d->profile_id = run->profile_id;
+	d->key = run->key;
+	d->outcome = outcome;
+	d->reason = reason;
+	d->facts = facts;
+	d->event_id = run->event_id;
+	d->started_at = run->started_at;
+	d->due_at = run->due_at;
+	return d;
+}
+
+int
+emk_trigger_compare(TimestampTz at1, const char *mid1, Jsonb *p1, TimestampTz at2, const char *mid2, Jsonb *p2)
+{
+	int			c;
+
+	if (at1 != at2)
+		return at1 < at2 ? -1 : 1;
+	c = strcmp(mid1 ? mid1 : "", mid2 ? mid2 : "");
+	return c != 0 ? c : compareJsonbContainers(&p1->root, &p2->root);
+}
+
+void
+emk_trigger_condition_failed(const EmkRule *rule, const char *error)
+{
+	static int32 failing_rule = 0;
+	static int	failures = 0;
+
+	failures = failing_rule == rule->rule_id ? failures + 1 : 1;
+	failing_rule = rule->rule_id;
+	if (failures >= FAILURES_TO_DISABLE)
+	{
+		failures = 0;
+		ereport(LOG, (errmsg("eventmkt: rule \"%s\" is disabled because its condition keeps failing", rule->name)));
+		emk_rule_disable(rule->rule_id, psprintf("condition keeps failing: %s", error));
+	}
+}
+
+static void
+read_item(uint64 row, EmkItem *it)
+{
+	bool		isnull;
+	Datum		d;
+
+	memset(it, 0, sizeof(*it));
+	it->kind = DatumGetChar(emk_spi_datum(row, 1, &isnull));
+	it->event_id = emk_spi_int8(row, 2, 0);
+	it->raw_id = emk_spi_text(row, 3);
+	it->profile_id = emk_spi_text(row, 4);
+	it->occurred_at = DatumGetTimestampTz(emk_spi_datum(row, 5, &isnull));
+	it->rules = NULL;
+	d = emk_spi_datum(row, 6, &isnull);
+	if (!isnull)
+	{
+		ArrayType  *a = DatumGetArrayTypePCopy(d);
+
+		it->nrules = ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a));
+		it->rules = (int32 *) ARR_DATA_PTR(a);
+	}
+	it->name = emk_spi_text(row, 7);
+	d = emk_spi_datum(row, 8, &isnull);
+	it->properties = isnull ? NULL : DatumGetJsonbPCopy(d);
+	it->message_id = emk_spi_text(row, 9);
+	d = emk_spi_datum(row, 10, &isnull);
+	it->received_at = isnull ? 0 : DatumGetTimestampTz(d);
+	d = emk_spi_datum(row, 11, &isnull);
+	it->depth = isnull ? 0 : DatumGetInt16(d);
+	d = emk_spi_datum(row, 12, &isnull);
+	it->traits = isnull ? emk_json_parse("{}") : DatumGetJsonbPCopy(d);
+}
+
+/* By profile, merges first, then in event order */
+static int
+compare_items(const void *a, const void *b)
+{
+	const EmkItem *x = a;
+	const EmkItem *y = b;
+	int			c = strcmp(x->profile_id, y->profile_id);
+
+	if (c != 0)
+		return c;
+	if (x->kind != y->kind)
+		return x->kind == 'm' ? -1 : 1;
+	if (x->name == NULL || y->name == NULL)
+		return (x->name == NULL) - (y->name == NULL);
+	return emk_trigger_compare(x->occurred_at, x->message_id, x->properties, y->occurred_at, y->message_id, y->properties);
+}
+
+static void
+process(EmkTake *t, const EmkItem *item)
+{
+	if (item->kind == 'm')
+	{
+		emk_trigger_merge(t, item);
+		return;
+	}
+	for (int r = 0; r < item->nrules && item->name != NULL; r++)
+	{
+		const EmkRule *rule = emk_rule_current(item->rules[r]);
+
+		if (rule == NULL || !rule->enabled)
+			continue;
+		if (emk_rule_names_start(rule, item->name, item->depth))
+			emk_trigger_consider(t, rule, item);
+		if (emk_rule_names_cancel(rule, item->name, item->depth) && !rule->lapse)
+			emk_trigger_cancel(t, rule, item);
+	}
+}
+
+int
+emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *due, EmkDecisions *decisions)
+{
+	Datum		args[4] = {Int64GetDatum(max), Int16GetDatum(emk_setting_node()), Int32GetDatum(slot), Int32GetDatum(slots)};
+	EmkTake		t;
+	EmkItem    *items;
+	int			n;
+
+	n = (int) emk_spi_run(&take_plan, args, NULL, false, 0);
+	if (n == 0)
+		return 0;
+	items = palloc(sizeof(EmkItem) * n);
+	for (int i = 0; i < n; i++)
+		read_item(i, &items[i]);
+	qsort(items, n, sizeof(EmkItem), compare_items);
+
+	memset(&t, 0, sizeof(t));
+	t.now = now;
+	t.decisions = decisions;
+	t.buckets = palloc0(sizeof(EmkRun *) * EMK_TAKE_BUCKETS);
+	emk_trigger_load(&t, items, n);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		process(&t, &items[i]);
+	}
+	emk_trigger_absorb(&t);
+	emk_trigger_late_cancels(&t, items, n);
+	emk_trigger_save(&t, due);
+	return n;
+}

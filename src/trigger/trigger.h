@@ -1,0 +1,97 @@
+/*
+ * trigger.h: live runs of rules: how work rows start, refresh and cancel them, and how due ones are taken.
+ *
+ * A run is what a rule remembers of one profile and key between its starting event and its decision. Its state is a function
+ * of the committed events ordered by (occurred_at, message_id, properties), never of the order in which they arrived:
+ *
+ *   debounce   the newest starting event decides: start, data and due time are its own
+ *   ignore     the oldest starting event decides
+ *   replace    the oldest gives start and due time, the newest the data
+ *   parallel   each starting event has a run of its own (so has each of a rule without delay)
+ *
+ * A starting event later than due_at does not touch a run: the run is set aside (slot = event id) to be decided, and the event
+ * begins another.
+ */
+#ifndef EMK_TRIGGER_H
+#define EMK_TRIGGER_H
+
+#include "base/base.h"
+#include "event/event.h"
+#include "rule/rule.h"
+#include "storage/itemptr.h"
+
+/* One run. Strings and properties live in the pass's memory context. */
+typedef struct EmkRun
+{
+	int64		run_id;
+	int32		rule_id;
+	int32		rule_version;
+	const char *profile_id;		/* canonical */
+	const char *key;			/* '' without `per` */
+	int64		slot;
+	bool		held;
+	TimestampTz started_at;		/* cancelling events count from here, less look_back */
+	int64		event_id;
+	const char *event_name;
+	TimestampTz event_at;
+	const char *message_id;		/* or NULL */
+	Jsonb	   *properties;
+	TimestampTz last_at;
+	TimestampTz due_at;
+	TimestampTz wake_at;
+	TimestampTz received_at;
+	TimestampTz created_at;
+	int			depth;
+	/* not stored */
+	bool		stored;			/* it has a row, at tid, locked by us */
+	bool		dirty;			/* the row is behind */
+	bool		gone;			/* ended */
+	ItemPointerData tid;
+	uint32		hash;			/* of profile and rule; chain of the pass's look-up table */
+	struct EmkRun *next;
+} EmkRun;
+
+typedef struct EmkRuns
+{
+	EmkRun	  **v;
+	int			n;
+	int			room;
+} EmkRuns;
+extern void emk_trigger_push(EmkRuns *runs, EmkRun *run);
+
+/* Decisions gathered during a pass */
+typedef struct EmkDecisions
+{
+	EmkDecision *v;
+	int			n;
+	int			room;
+} EmkDecisions;
+extern EmkDecision *emk_trigger_decide(EmkDecisions *list, const EmkRun *run, const EmkRule *rule, const char *outcome,
+									   const char *reason, const char *facts);
+
+/*
+ * Takes up to `max` work rows of our node (of the profiles that fall to worker `slot` of `slots`), with their events, and
+ * does what they ask for: starts, refreshes, cancels, merges. Runs that are due at once are not stored but added to `due`.
+ * Returns the number of rows taken. Inside an open SPI connection, as the owner.
+ */
+extern int	emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *due, EmkDecisions *decisions);
+
+/*
+ * Takes (deletes) up to `max` runs with low ≤ wake_at ≤ now, oldest first; what is not decided must be put back.
+ */
+extern int	emk_trigger_take_due(int max, TimestampTz low, TimestampTz now, EmkRuns *due);
+extern void emk_trigger_put(EmkRun **runs, int n);
+/* The next time a run wants to be looked at, from `low` on; DT_NOEND for never */
+extern TimestampTz emk_trigger_next_wake(TimestampTz low);
+
+/* After a run (ignore, replace) was cancelled at `cancel_at`: the run of the next start folded into it, or NULL. */
+extern EmkRun *emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now);
+
+/* Total order of events: (occurred_at, message_id, properties) */
+extern int	emk_trigger_compare(TimestampTz at1, const char *mid1, Jsonb *p1, TimestampTz at2, const char *mid2, Jsonb *p2);
+
+
+/* A condition of a rule that failed to evaluate: counted, and after many in a row the rule is disabled. */
+extern void emk_trigger_condition_failed(const EmkRule *rule, const char *error);
+
+#endif

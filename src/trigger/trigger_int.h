@@ -1,0 +1,68 @@
+/*
+ * trigger_int.h: what the files of the trigger layer share.
+ */
+#ifndef EMK_TRIGGER_INT_H
+#define EMK_TRIGGER_INT_H
+
+#include "trigger/trigger.h"
+
+/* One work row with its event */
+typedef struct EmkItem
+{
+	char		kind;
+	int64		event_id;
+	const char *raw_id;			/* as in the event */
+	const char *profile_id;		/* canonical */
+	TimestampTz occurred_at;
+	int32	   *rules;
+	int			nrules;
+	const char *name;			/* NULL: the event is gone (retention) or this is a merge */
+	Jsonb	   *properties;
+	const char *message_id;
+	TimestampTz received_at;
+	int			depth;
+	Jsonb	   *traits;
+} EmkItem;
+
+/* A pass over work rows */
+#define EMK_TAKE_BUCKETS 8192
+
+typedef struct EmkTake
+{
+	TimestampTz now;
+	EmkRun	  **buckets;		/* EMK_TAKE_BUCKETS chains over `runs` by profile and rule */
+	EmkRuns		runs;			/* all runs of the profiles and rules of the batch, and the new ones */
+	EmkDecisions *decisions;
+	EmkRuns		fresh;			/* new runs that may repeat what was decided already */
+} EmkTake;
+
+/* store.c */
+extern void emk_trigger_read_run(uint64 row, EmkRun *run);
+extern void emk_trigger_load(EmkTake *t, const EmkItem *items, int n);
+extern void emk_trigger_add(EmkTake *t, EmkRun *run);
+/* Walks the live runs of a profile and rule: pass NULL first, then the last one; returns NULL at the end. */
+extern EmkRun *emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last);
+extern void emk_trigger_save(EmkTake *t, EmkRuns *due);
+extern void emk_trigger_absorb(EmkTake *t);
+extern void emk_trigger_delete(EmkRun **runs, int n);
+#define EMK_RUN_COLUMNS \
+	"run_id, rule_id, rule_version, profile_id, key, slot, state, started_at, event_id, event_name, event_at, " \
+	"message_id, properties, last_at, due_at, wake_at, received_at, created_at, depth"
+
+/* start.c */
+extern void emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
+extern void emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item);
+
+/* cancel.c */
+extern void emk_trigger_cancel(EmkTake *t, const EmkRule *rule, const EmkItem *item);
+extern void emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n);
+
+/* window.c: the events at which a count reaches at_least, not before `item` in event order; palloc'd array */
+extern int	emk_trigger_edges(const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out);
+/* the first starting event after `after`, for a run that begins anew; false when there is none */
+extern bool emk_trigger_next_start(const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out);
+
+/* merge.c */
+extern void emk_trigger_merge(EmkTake *t, const EmkItem *item);
+
+#endif
