@@ -43,14 +43,14 @@ emk_clock_monotonic(void)
 TimestampTz
 emk_clock_add(TimestampTz t, const Interval *iv)
 {
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(t),
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamp_pl_interval, TimestampTzGetDatum(t),
 												   IntervalPGetDatum(iv)));
 }
 
 TimestampTz
 emk_clock_subtract(TimestampTz t, const Interval *iv)
 {
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(t),
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamp_mi_interval, TimestampTzGetDatum(t),
 												   IntervalPGetDatum(iv)));
 }
 

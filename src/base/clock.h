@@ -17,7 +17,7 @@ extern int64 emk_clock_monotonic(void);
 /* The offset of business time against real time, microseconds; 0 in a copy that has not been adopted. */
 extern int64 emk_clock_offset(void);
 
-/* `t` plus `iv`, as timestamptz + interval does (months and days in the session's zone; the worker runs in UTC). */
+/* `t` plus or minus `iv`, counted in UTC whatever the session's zone: a day is 24 hours. */
 extern TimestampTz emk_clock_add(TimestampTz t, const Interval *iv);
 extern TimestampTz emk_clock_subtract(TimestampTz t, const Interval *iv);
 

@@ -8,6 +8,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 SPIPlanPtr
@@ -15,7 +16,8 @@ emk_spi_plan(EmkPlan *plan)
 {
 	if (plan->plan == NULL)
 	{
-		SPIPlanPtr	p = SPI_prepare(plan->sql, plan->nargs, plan->argtypes);
+		/* generic: planned once, and the same whatever the values are */
+		SPIPlanPtr	p = SPI_prepare_cursor(plan->sql, plan->nargs, plan->argtypes, CURSOR_OPT_GENERIC_PLAN);
 
 		if (p == NULL)
 			elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
@@ -33,6 +35,27 @@ emk_spi_run(EmkPlan *plan, Datum *values, const char *nulls, bool read_only, lon
 	if (rc < 0)
 		elog(ERROR, "could not run statement: %s", SPI_result_code_string(rc));
 	return SPI_processed;
+}
+
+/*
+ * Every statement of ours reads by index, and a plan made while a table was small must not stay a scan when it has grown.
+ */
+int
+emk_spi_pin(void)
+{
+	static const char *const off[] = {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"};
+	int			level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("timezone", "UTC", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+void
+emk_spi_unpin(int level)
+{
+	AtEOXact_GUC(true, level);
 }
 
 Datum

@@ -29,6 +29,13 @@ extern uint64 emk_spi_run(EmkPlan *plan, Datum *values, const char *nulls, bool 
 /* Saves (if need be) and returns the plan, for callers that open cursors. */
 extern SPIPlanPtr emk_spi_plan(EmkPlan *plan);
 
+/*
+ * Settings for a pass of spine 2 in a session that is not ours: plans that read by index, time zone UTC. Returns the nest level
+ * for unpin; an ERROR undoes it by itself.
+ */
+extern int	emk_spi_pin(void);
+extern void emk_spi_unpin(int level);
+
 /* One-shot helpers on the current SPI_tuptable: column `col` counts from 1. Strings are palloc'd, NULL for SQL NULL. */
 extern Datum emk_spi_datum(uint64 row, int col, bool *isnull);
 extern char *emk_spi_text(uint64 row, int col);

@@ -84,6 +84,13 @@ extern void emk_trigger_put(EmkRun **runs, int n);
 /* The next time a run wants to be looked at, from `low` on; DT_NOEND for never */
 extern TimestampTz emk_trigger_next_wake(TimestampTz low);
 
+/*
+ * What fails again and again alone is set aside, with a decision that says so: the next work row, or the next due run (held
+ * once for ten minutes, then ended). For after an ERROR, in a transaction of its own.
+ */
+extern void emk_trigger_quarantine_work(const char *error, int slot, int slots, TimestampTz now);
+extern void emk_trigger_quarantine_due(const char *error, TimestampTz now);
+
 /* After a run (ignore, replace) was cancelled at `cancel_at`: the run of the next start folded into it, or NULL. */
 extern EmkRun *emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now);
 

@@ -8,3 +8,14 @@ CREATE FUNCTION eventmkt.stop_worker() RETURNS text
 COMMENT ON FUNCTION eventmkt.stop_worker() IS
 	'ends the workers of this database and keeps them away until start_worker() or the next server start';
 REVOKE ALL ON FUNCTION eventmkt.start_worker(), eventmkt.stop_worker() FROM PUBLIC;
+
+-- spine 2 by hand
+CREATE FUNCTION eventmkt.run_due(max_rows int DEFAULT 10000) RETURNS int
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_worker_run_due';
+COMMENT ON FUNCTION eventmkt.run_due(int) IS
+	'one pass without HTTP in this session: work rows, then due runs, up to max_rows; returns how many were handled';
+CREATE FUNCTION eventmkt.maintain() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_worker_maintain_sql';
+COMMENT ON FUNCTION eventmkt.maintain() IS
+	'makes partitions ahead and drops what retention and dedupe_window make old; the worker does it every hour';
+REVOKE ALL ON FUNCTION eventmkt.run_due(int), eventmkt.maintain() FROM PUBLIC;

@@ -1,0 +1,191 @@
+/*
+ * fire.c: from due runs to decisions. The one place where a run ends in a delivery.
+ *
+ *   rule dropped                        → cancelled, rule_dropped
+ *   rule disabled                       → held until it is enabled
+ *   gate: cancelling event              → cancelled (and a later start folded into the run begins anew)
+ *   gate: later activity (inactivity)   → waits on from there
+ *   gate: audience, re-entry            → suppressed
+ *   gate: an earlier send is open       → held
+ *   later than max_lateness             → expired
+ *   send_to 'none'                      → recorded
+ *   else                                → a delivery; its decision is written when it settles
+ *
+ * A run may be looked at before it is due (after a merge): then only a cancelling event ends it.
+ */
+#include "postgres.h"
+
+#include "gate/gate.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "worker/pass.h"
+
+typedef struct Fire
+{
+	EmkPass    *pass;
+	EmkRuns		put;			/* runs that wait on */
+	int			room;			/* of pass->out */
+} Fire;
+
+static void
+wait_on(Fire *f, EmkRun *run, TimestampTz until)
+{
+	run->wake_at = until;
+	emk_trigger_push(&f->put, run);
+}
+
+static void
+hold(Fire *f, EmkRun *run, const EmkRule *rule, TimestampTz until, const char *reason, const char *facts)
+{
+	if (!run->held)
+		emk_trigger_decide(&f->pass->decisions, run, rule, "held", reason, facts);
+	run->held = true;
+	wait_on(f, run, until);
+}
+
+static void
+cancel(Fire *f, EmkRun *run, const EmkGateRun *g)
+{
+	EmkRun	   *again = emk_trigger_restart(g->rule, run, g->cancel_at, f->pass->now);
+
+	emk_trigger_decide(&f->pass->decisions, run, g->rule, "cancelled", g->reason, g->facts);
+	if (again != NULL)
+		wait_on(f, again, again->due_at);
+}
+
+/* An inactivity run goes on from the newest event. */
+static void
+rearm(Fire *f, EmkRun *run, const EmkGateRun *g)
+{
+	run->started_at = run->event_at = run->last_at = g->new_start;
+	run->event_id = g->new_event_id;
+	run->event_name = g->new_event_name;
+	run->properties = g->new_properties;
+	run->message_id = NULL;
+	run->due_at = g->hold_until;
+	run->held = false;
+	wait_on(f, run, run->due_at);
+}
+
+static void
+send(Fire *f, EmkRun *run, const EmkGateRun *g)
+{
+	EmkPass    *p = f->pass;
+	EmkOutbox  *o;
+
+	if (p->nout == f->room)
+	{
+		f->room = Max(64, f->room * 2);
+		p->out = p->out == NULL ? palloc(sizeof(EmkOutbox) * f->room) : repalloc(p->out, sizeof(EmkOutbox) * f->room);
+	}
+	o = &p->out[p->nout++];
+	memset(o, 0, sizeof(*o));
+	o->run_id = run->run_id;
+	o->rule_id = run->rule_id;
+	o->rule = g->rule->name;
+	o->rule_version = run->rule_version;
+	o->profile_id = g->canonical;
+	o->key = run->key;
+	o->endpoint_id = g->rule->endpoint_id;
+	o->body = emk_worker_body(run, g->rule, g->canonical, g->traits, p->now);
+	o->event_id = run->event_id;
+	o->started_at = run->started_at;
+	o->received_at = run->received_at;
+	o->run_created_at = run->created_at;
+	o->due_at = run->due_at;
+	o->depth = run->depth;
+	o->priority = g->rule->priority;
+}
+
+/* Is an earlier run of this batch about to send for the same rule, profile and key? Then re-entry decides later. */
+static bool
+sends_already(const Fire *f, const EmkGateRun *g)
+{
+	for (int i = 0; g->rule->reentry != NULL && i < f->pass->nout; i++)
+	{
+		const EmkOutbox *o = &f->pass->out[i];
+
+		if (o->rule_id == g->rule->rule_id && strcmp(o->profile_id, g->canonical) == 0 && strcmp(o->key, g->key) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+decide(Fire *f, EmkRun *run, EmkGateRun *g)
+{
+	EmkPass    *p = f->pass;
+
+	run->profile_id = g->canonical;
+	if (run->due_at > p->now && g->verdict != EMK_CANCEL && g->verdict != EMK_REARM)
+		wait_on(f, run, run->due_at);
+	else if (g->verdict == EMK_CANCEL)
+		cancel(f, run, g);
+	else if (g->verdict == EMK_REARM)
+		rearm(f, run, g);
+	else if (g->verdict == EMK_SUPPRESS)
+		emk_trigger_decide(&p->decisions, run, g->rule, "suppressed", g->reason, g->facts);
+	else if (g->verdict == EMK_HOLD)
+		hold(f, run, g->rule, g->hold_until, g->reason, g->facts);
+	else if (emk_clock_add(run->due_at, &g->rule->max_lateness) < p->now)
+		emk_trigger_decide(&p->decisions, run, g->rule, "expired", "late",
+						   psprintf("{\"late_seconds\": " INT64_FORMAT "}", (p->now - run->due_at) / USECS_PER_SEC));
+	else if (sends_already(f, g))
+		hold(f, run, g->rule, p->now + USECS_PER_SEC, "earlier_send_open", NULL);
+	else if (g->rule->endpoint_id == 0)
+		emk_trigger_decide(&p->decisions, run, g->rule, "recorded", NULL, NULL);
+	else
+		send(f, run, g);
+}
+
+static int
+compare_due(const void *a, const void *b)
+{
+	const EmkRun *x = *(EmkRun *const *) a;
+	const EmkRun *y = *(EmkRun *const *) b;
+
+	if (x->due_at != y->due_at)
+		return x->due_at < y->due_at ? -1 : 1;
+	return x->run_id < y->run_id ? -1 : x->run_id > y->run_id;
+}
+
+void
+emk_worker_fire(EmkPass *p)
+{
+	Fire		f = {p};
+	int			n = p->due.n;
+	EmkGateRun *gates = palloc0(sizeof(EmkGateRun) * Max(n, 1));
+	EmkRun	  **asked = palloc(sizeof(EmkRun *) * Max(n, 1));
+	int			k = 0;
+
+	if (n > 1)
+		qsort(p->due.v, n, sizeof(EmkRun *), compare_due);
+	for (int i = 0; i < n; i++)
+	{
+		EmkRun	   *run = p->due.v[i];
+		const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
+		const EmkRule *current = emk_rule_current(run->rule_id);
+
+		if (rule == NULL)
+			elog(ERROR, "rule %d version %d does not exist", run->rule_id, run->rule_version);
+		if (current == NULL)
+			emk_trigger_decide(&p->decisions, run, rule, "cancelled", "rule_dropped", NULL);
+		else if (!current->enabled)
+			hold(&f, run, rule, DT_NOEND, "rule_disabled", NULL);
+		else
+		{
+			gates[k].rule = rule;
+			gates[k].profile_id = run->profile_id;
+			gates[k].key = run->key;
+			gates[k].started_at = run->started_at;
+			gates[k].event_id = run->event_id;
+			asked[k++] = run;
+		}
+	}
+	emk_gate_ask(gates, k, p->now);
+	for (int i = 0; i < k; i++)
+		decide(&f, asked[i], &gates[i]);
+	emk_trigger_put(f.put.v, f.put.n);
+	emk_outbox_insert(p->out, p->nout, p->lease, p->now);
+	emk_event_decide(p->decisions.v, p->decisions.n, p->now);
+}

@@ -1,0 +1,30 @@
+/*
+ * pass.h: private to the worker layer: one pass of spine 2 up to the outbox.
+ */
+#ifndef EMK_WORKER_PASS_H
+#define EMK_WORKER_PASS_H
+
+#include "deliver/deliver.h"
+#include "trigger/trigger.h"
+
+/* What a pass made; lives in the pass's memory context. */
+typedef struct EmkPass
+{
+	TimestampTz now;
+	int64		lease;			/* epoch of the sending worker, 0: leave deliveries in the queue */
+	EmkRuns		due;			/* to be decided */
+	EmkDecisions decisions;
+	EmkOutbox  *out;			/* deliveries made */
+	int			nout;
+} EmkPass;
+
+/* Decides p->due: gates, lateness, outbox; writes decisions, deliveries and the runs that wait on. */
+extern void emk_worker_fire(EmkPass *p);
+
+/* The body of a message: JSON text, palloc'd. `traits` are those of the moment of the decision. */
+extern char *emk_worker_body(const EmkRun *run, const EmkRule *rule, const char *user_id, Jsonb *traits, TimestampTz now);
+
+/* Makes partitions ahead, drops what retention makes old. */
+extern void emk_worker_maintain(TimestampTz now);
+
+#endif
