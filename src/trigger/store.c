@@ -52,7 +52,7 @@ static EmkPlan absorb_plan = {
 	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
 	"AND d.started_at OPERATOR(pg_catalog.>=) u.started_at AND d.run_id IS NOT NULL "
 	"AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}') "
-	"AND d.decided_at OPERATOR(pg_catalog.>=) u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval) "
+	"AND d.decided_at OPERATOR(pg_catalog.>=) (u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)) "
 	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
 	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
 	"AND d.started_at OPERATOR(pg_catalog.>=) u.started_at)",
