@@ -218,8 +218,8 @@ emk_admin_initialize(PG_FUNCTION_ARGS)
 	int			made;
 
 	emk_admin_require_superuser("eventmkt.init()");
-	PreventCommandIfReadOnly("eventmkt.init()");
 	PreventCommandDuringRecovery("eventmkt.init()");
+	PreventCommandIfReadOnly("eventmkt.init()");
 	InitMaterializedSRF(fcinfo, 0);
 	LockDatabaseObject(NamespaceRelationId, get_namespace_oid("eventmkt", false), 0, ShareUpdateExclusiveLock);
 	nest = emk_admin_pin();

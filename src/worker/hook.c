@@ -7,6 +7,7 @@
 
 #include <signal.h>
 
+#include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -21,6 +22,8 @@
 #define WAIT_TIME	(5 * USECS_PER_SEC)
 
 static ProcessUtility_hook_type prev_utility = NULL;
+static int	my_block = -1;		/* of the command that runs in this backend */
+static Oid	my_block_db;
 
 /* The name of the database that the command wants for itself, or NULL */
 static const char *
@@ -49,24 +52,23 @@ wanted_database(Node *parsetree)
 	}
 }
 
-/* Blocks new workers of the database and ends those that run; returns the number of the block, -1 for none needed. */
-static int
+/* Blocks new workers of the database and ends those that run; waits for their end. */
+static void
 clear_database(Oid db)
 {
 	EmkShared  *s = emk_worker_shared;
 	EmkDatabase *d;
-	int			block = -1;
 	int64		deadline = emk_clock_monotonic() + WAIT_TIME;
 	bool		gone;
 
 	LWLockAcquire(s->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < EMK_BLOCKS && block < 0; i++)
+	for (int i = 0; i < EMK_BLOCKS && my_block < 0; i++)
 		if (!OidIsValid(s->blocks[i].db) || s->blocks[i].until < emk_clock_monotonic())
-			block = i;
-	if (block >= 0)
+			my_block = i;
+	if (my_block >= 0)
 	{
-		s->blocks[block].db = db;
-		s->blocks[block].until = emk_clock_monotonic() + BLOCK_TIME;
+		s->blocks[my_block].db = db;
+		s->blocks[my_block].until = emk_clock_monotonic() + BLOCK_TIME;
 	}
 	LWLockRelease(s->lock);
 	for (;;)
@@ -78,7 +80,7 @@ clear_database(Oid db)
 			emk_worker_signal(d, SIGTERM);
 		LWLockRelease(s->lock);
 		if (gone || emk_clock_monotonic() > deadline)
-			return block;
+			return;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -98,6 +100,19 @@ lift_block(int block, Oid db)
 	emk_worker_tell_launcher();
 }
 
+/* The block of a command that went well is lifted when its transaction ends: only then can others see what it did. */
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	if (my_block >= 0 && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT))
+	{
+		int			block = my_block;
+
+		my_block = -1;
+		lift_block(block, my_block_db);
+	}
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
@@ -106,24 +121,13 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, 
 	const char *name = emk_worker_shared == NULL || context != PROCESS_UTILITY_TOPLEVEL ? NULL :
 		wanted_database(pstmt->utilityStmt);
 	Oid			db = name ? get_database_oid(name, true) : InvalidOid;
-	int			block = -1;
 
 	if (OidIsValid(db) && db != MyDatabaseId && emk_owns_database(db, GetUserId()))
-		block = clear_database(db);
-	if (block < 0)
 	{
-		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		return;
+		my_block_db = db;
+		clear_database(db);
 	}
-	PG_TRY();
-	{
-		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	}
-	PG_FINALLY();
-	{
-		lift_block(block, db);
-	}
-	PG_END_TRY();
+	next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
 void
@@ -131,4 +135,5 @@ emk_worker_init_hook(void)
 {
 	prev_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+	RegisterXactCallback(at_xact_end, NULL);
 }

@@ -194,6 +194,7 @@ emk_worker_paused(void)
 bool
 emk_worker_go_on(void)
 {
+	QueryCancelPending = false; /* pg_cancel_backend() ends a statement; between statements there is none */
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
@@ -235,7 +236,10 @@ idle(void)
 	ResetLatch(MyLatch);
 }
 
-/* One run of the loop. An ERROR that comes out of it ends the worker, without a word when the extension was dropped. */
+/*
+ * One run of the loop. An ERROR that comes out of it ends the worker, without a word when the extension was dropped; a
+ * cancel begins the loop again.
+ */
 static void
 run_loop(void)
 {
@@ -258,7 +262,7 @@ run_loop(void)
 		LWLockReleaseAll();
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
-		if (!emk_worker_is_gone())
+		if (edata->sqlerrcode != ERRCODE_QUERY_CANCELED && !emk_worker_is_gone())
 			ThrowErrorData(edata);
 	}
 	PG_END_TRY();
