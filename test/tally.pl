@@ -36,7 +36,8 @@ else
 	my @errors = $p->parse_errors;
 	if (@errors) { $fail++; push @bad, @errors; }
 }
-if ($exit != 0 && $fail == 0) { $fail++; push @bad, $exit >= 124 ? "ended after its time" : "exit code $exit"; }
+push @bad, 'ended: it took too long' if $exit == 124 || $exit == 137;
+if ($exit != 0 && $fail == 0) { $fail++; push @bad, "exit code $exit"; }
 
 my $word = $fail ? 'FAILED' : $pass ? 'ok' : 'skipped';
 printf STDERR "%-7s %-40s %6d ms  %d passed%s%s\n", $word, $name, $ms, $pass,
