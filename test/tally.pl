@@ -23,7 +23,7 @@ if (exists $summary->{pass} && exists $summary->{fail})
 }
 else
 {
-	my $p = TAP::Parser->new({ tap => join('', grep { !/^\s+/ } @lines) });
+	my $p = TAP::Parser->new({ tap => join('', "\n", grep { !/^\s+/ } @lines) });
 	while (my $r = $p->next)
 	{
 		if ($r->is_bailout) { $fail++; push @bad, $r->as_string; }
