@@ -1,5 +1,5 @@
 /*
- * define_int.h: between the files that define a rule: define.c writes, validate.c refuses, advise.c warns, history.c
+ * define_int.h: between the files that define a rule: define.c writes, validate.c refuses, advise.c warns, sample.c
  * remembers what events looked like lately, sync.c derives the rows the matcher reads.
  */
 #ifndef EMK_RULE_DEFINE_INT_H

@@ -57,12 +57,12 @@ extern void emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem 
 extern void emk_trigger_cancel(EmkTake *t, const EmkRule *rule, const EmkItem *item);
 extern void emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n);
 
-/* window.c: the events at which a count reaches at_least, not before `item` in event order; palloc'd array */
+/* lookback.c: the events at which a count reaches at_least, not before `item` in event order; palloc'd array */
 extern int	emk_trigger_edges(const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out);
 /* the first starting event after `after`, for a run that begins anew; false when there is none */
 extern bool emk_trigger_next_start(const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out);
 
-/* merge.c */
+/* follow.c */
 extern void emk_trigger_merge(EmkTake *t, const EmkItem *item);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * history.c: what events looked like lately, for the warnings of create_rule(). A sample, never an answer: the last pages of
+ * sample.c: what events looked like lately, for the warnings of create_rule(). A sample, never an answer: the last pages of
  * the newest partitions that hold rows. It is kept in the backend, so that ten thousand calls in a row read it a few
  * times only; a name that is not in it is looked for again, at most once a second where history is large.
  *

@@ -1,5 +1,5 @@
 /*
- * merge.c: a profile was merged into another: its live runs and deliveries follow (S12). Of two runs of one rule and key the
+ * follow.c: a profile was merged into another: its live runs and deliveries follow (S12). Of two runs of one rule and key the
  * older stays and takes the other's start as it would have taken the event. Events are not touched: they keep the id they came
  * with, and readers ask for all ids of a profile. Every moved run is woken, so its gates are asked over the joined history.
  */

@@ -1,5 +1,5 @@
 /*
- * window.c: questions to the history of one profile, in event order.
+ * lookback.c: questions to the history of one profile, in event order.
  *
  * A count of n within w is reached at event e when exactly n − 1 matching events lie before it (in event order) and not more
  * than w earlier: the count was below n just before e and is n at e. It is a function of the history alone, so it re-arms by

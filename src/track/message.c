@@ -1,5 +1,5 @@
 /*
- * validate.c: what a message must look like. Runs per event; pure but for the errors it raises. Every limit is in
+ * message.c: what a message must look like. Runs per event; pure but for the errors it raises. Every limit is in
  * base/limits.h and is named by its error.
  */
 #include "postgres.h"
