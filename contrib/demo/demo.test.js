@@ -55,7 +55,8 @@ test('the receiver: takes, refuses, stumbles, counts', async () => {
 	const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'emk-demo-'));
 	const [secrets, out] = [path.join(dir, 'secrets'), path.join(dir, 'out')];
 	const secret = 'whsec_' + Buffer.alloc(24, 1).toString('base64');
-	const child = spawn(process.execPath, [path.join(__dirname, 'receiver.js'), '--secrets', secrets, '--out', out, '--stumble', '2'],
+	const args = ['--secrets', secrets, '--out', out, '--stumble', '2'];
+	const child = spawn(process.execPath, [path.join(__dirname, 'receiver.js'), ...args],
 		{ stdio: ['pipe', 'pipe', 'inherit'] });
 	let printed = '';
 	await new Promise((resolve) => child.stdout.on('data', (b) => { printed += b; resolve(); }));

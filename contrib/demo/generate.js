@@ -90,8 +90,8 @@ function script(actions, from, to, size, stride) {
 	return out + FOOT;
 }
 
-const SETTLE = `-- returns when the worker has done all that is due by the clock; warns when it does not keep up
-CREATE OR REPLACE PROCEDURE shop.settle(patience interval = '10 seconds') LANGUAGE plpgsql AS $$
+const SETTLE = `-- returns when the worker has done all that is due by the clock
+CREATE OR REPLACE PROCEDURE shop.settle(patience interval = '20 seconds') LANGUAGE plpgsql AS $$
 DECLARE
 	until timestamptz := clock_timestamp() + patience;
 BEGIN
@@ -101,8 +101,8 @@ BEGIN
 			OR status IN ('queued', 'retrying') AND next_attempt_at <= eventmkt.clock())
 	LOOP
 		IF clock_timestamp() > until THEN
-			RAISE WARNING 'the worker did not keep up within %', patience;
-			RETURN;
+			RAISE EXCEPTION 'the worker did not keep up within %', patience
+				USING HINT = 'SELECT * FROM eventmkt.health() says what is wrong.';
 		END IF;
 		PERFORM pg_sleep(0.002);
 	END LOOP;
