@@ -101,13 +101,26 @@ emk_trigger_edges(const EmkRule *rule, const EmkItem *item, const char *key, Emk
 	return k;
 }
 
+/*
+ * A start that the same cancelling event would reach through the look-back is no new beginning, nor is one before the run's
+ * own; with at_least only an event at which the count is reached is a start.
+ */
 bool
 emk_trigger_next_start(const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out)
 {
+	TimestampTz from = Max(emk_clock_add(after, &rule->look_back), run->started_at) + 1;
 	EmkItem    *all;
+	int			n = matching(rule, run->profile_id, run->key, emk_profile_traits(run->profile_id), from, run->last_at, &all);
 
-	if (matching(rule, run->profile_id, run->key, emk_profile_traits(run->profile_id), after + 1, run->last_at, &all) == 0)
-		return false;
-	*out = all[0];
-	return true;
+	for (int i = 0; i < n; i++)
+	{
+		EmkItem    *edges;
+
+		if (rule->at_least > 1 &&
+			(emk_trigger_edges(rule, &all[i], run->key, &edges) == 0 || edges[0].event_id != all[i].event_id))
+			continue;
+		*out = all[i];
+		return true;
+	}
+	return false;
 }
