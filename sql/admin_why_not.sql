@@ -48,8 +48,10 @@ SELECT * FROM pg_temp.why('cid', 'cart');
 INSERT INTO eventmkt_data.work SELECT 0, 'e', 7, 'cid', eventmkt.clock(), ARRAY[rule_id] FROM eventmkt_data.rule;
 SELECT * FROM pg_temp.why('cid', 'cart');
 TRUNCATE eventmkt_data.work;
-INSERT INTO eventmkt_data.pending_trigger SELECT 1, 0, rule_id, 1, 'cid', 'c7', 0, 'waiting', eventmkt.clock(), 7, 'Product Added',
-	eventmkt.clock(), '{}', eventmkt.clock() + '1 day', eventmkt.clock() + '1 day', eventmkt.clock(), eventmkt.clock(), 0 FROM eventmkt_data.rule;
+INSERT INTO eventmkt_data.pending_trigger (run_id, node, rule_id, rule_version, profile_id, key, slot, state, started_at, event_id, event_name, event_at,
+	properties, last_at, due_at, wake_at, received_at, created_at, depth)
+	SELECT 1, 0, rule_id, 1, 'cid', 'c7', 0, 'waiting', c, 7, 'Product Added', c, '{}', c, c + '1 day', c + '1 day', c, c, 0
+	  FROM eventmkt_data.rule, eventmkt.clock() c;
 SELECT * FROM pg_temp.why('cid', 'cart');
 SELECT eventmkt.disable_rule('cart');
 UPDATE eventmkt_data.pending_trigger SET state = 'held', wake_at = 'infinity';

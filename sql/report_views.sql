@@ -36,8 +36,10 @@ INSERT INTO eventmkt_data.decision (decision_id, run_id, rule_id, rule, rule_ver
 	(2, 2, :cart, 'cart', 1, 'ann', '', 'cancelled', 'cancelled_by', '{"event_id": 3}', NULL, 2, :'d'::timestamptz + '3 hours', :'d'::timestamptz + '4 hours', :'d'::timestamptz + '3 hours 10 min'),
 	(3, 3, :cart, 'cart', 1, 'bob', '', 'held', 'earlier_send_open', NULL, NULL, 4, :'d'::timestamptz + '4 hours', :'d'::timestamptz + '5 hours', :'d'::timestamptz + '5 hours'),
 	(4, 3, :cart, 'cart', 1, 'bob', '', 'dead', 'status 404', NULL, '00000000-0000-0000-0000-000000000002', 4, :'d'::timestamptz + '4 hours', :'d'::timestamptz + '5 hours', :'d'::timestamptz + '30 hours 6 s');
-INSERT INTO eventmkt_data.pending_trigger VALUES (9, 0, :cart, 1, 'cid', '', 0, 'waiting', :'d', 1, 'Product Added', :'d', '{}', eventmkt.clock() - interval '1 second',
-	eventmkt.clock() - interval '1 second', :'d', :'d', 0), (10, 0, :cart, 1, 'dan', '', 0, 'held', :'d', 1, 'Product Added', :'d', '{}', eventmkt.clock(), 'infinity', :'d', :'d', 0);
+INSERT INTO eventmkt_data.pending_trigger (run_id, node, rule_id, rule_version, profile_id, key, slot, state, started_at, event_id, event_name, event_at,
+	properties, last_at, due_at, wake_at, received_at, created_at, depth)
+	SELECT v.id, 0, :cart, 1, v.who, '', 0, v.state, :'d', 1, 'Product Added', :'d', '{}', :'d', c, v.wake, :'d', :'d', 0
+	  FROM eventmkt.clock() c, LATERAL (VALUES (9, 'cid', 'waiting', c), (10, 'dan', 'held', 'infinity')) v (id, who, state, wake);
 INSERT INTO eventmkt_data.endpoint_state VALUES (1, 3, :'d', eventmkt.clock() + interval '1 minute', :'d', :'d', 'connection refused');
 CREATE ROLE regress_report_views;
 SELECT eventmkt.grant_access('regress_report_views', 'analyst');

@@ -1,0 +1,43 @@
+-- scarcity: the second look at the same product of which few are left
+\set QUIET on
+SET client_min_messages = error;
+SELECT count(*) > 0 AS init FROM eventmkt.init();
+SELECT eventmkt.create_endpoint('email', 'https://hooks.example.com/') <> '' AS endpoint;
+SET eventmkt.allow_clock_with_remote_endpoints = on;
+\set ECHO none
+\o /dev/null
+\i contrib/recipes.sql
+\o
+\set ECHO all
+-- only this recipe, so that the others do not add to the picture
+SELECT count(eventmkt.disable_rule(rule)) AS disabled FROM eventmkt_bi.rules WHERE rule <> ALL ('{scarcity}');
+CREATE FUNCTION pg_temp.sent() RETURNS TABLE (rule text, person text, key text, message text) BEGIN ATOMIC
+	SELECT d.rule, d.profile_id, d.key, 'event ' || (e.properties ->> 'n') FROM eventmkt_data.delivery d
+	  JOIN eventmkt_data.event e USING (event_id) ORDER BY 1, 2, 3, 4;
+END;
+CREATE FUNCTION pg_temp.why() RETURNS TABLE (rule text, person text, key text, outcome text, reason text) BEGIN ATOMIC
+	SELECT d.rule, d.profile_id, d.key, d.outcome, d.reason FROM eventmkt_data.decision d ORDER BY 1, 2, 3, decision_id;
+END;
+CREATE FUNCTION pg_temp.pass(by interval DEFAULT '0') RETURNS bigint LANGUAGE sql AS $$
+	SELECT eventmkt.advance_clock(by); SELECT eventmkt.run_due(); SELECT count(*) FROM eventmkt_data.pending_trigger $$;
+\set QUIET off
+SELECT eventmkt.track('ann', 'Product Viewed', '{"n": 1, "product_id": "p1", "stock": 5}') > 0 AS tracked;
+SELECT eventmkt.track('ann', 'Product Viewed', '{"n": 2, "product_id": "p1", "stock": 4}') > 0 AS tracked;
+-- twins: two products; plenty left; a week apart; bought already; no product
+SELECT eventmkt.track('bob', 'Product Viewed', '{"n": 1, "product_id": "p1", "stock": 5}') > 0 AS twin;
+SELECT eventmkt.track('bob', 'Product Viewed', '{"n": 2, "product_id": "p2", "stock": 5}') > 0 AS twin;
+SELECT eventmkt.track('cid', 'Product Viewed', '{"n": 1, "product_id": "p1", "stock": 6}') > 0 AS twin;
+SELECT eventmkt.track('cid', 'Product Viewed', '{"n": 2, "product_id": "p1", "stock": 5}') > 0 AS twin;
+SELECT eventmkt.track('dan', 'Product Viewed', '{"n": 1, "product_id": "p1", "stock": 5}') > 0 AS twin;
+SELECT eventmkt.track('eve', 'Product Viewed', '{"n": 1, "product_id": "p1", "stock": 5}') > 0 AS twin;
+SELECT eventmkt.track('eve', 'Order Completed', '{"n": 2, "product_id": "p1"}') > 0 AS twin;
+SELECT pg_temp.pass() AS live;
+SELECT eventmkt.track('eve', 'Product Viewed', '{"n": 3, "product_id": "p1", "stock": 5}') > 0 AS twin;
+SELECT eventmkt.track('fay', 'Product Viewed', '{"n": 1, "stock": 5}') > 0 AS twin;
+SELECT pg_temp.pass() AS live;
+SELECT * FROM pg_temp.sent();
+SELECT pg_temp.pass('7 days 1 second') AS live;
+SELECT eventmkt.track('dan', 'Product Viewed', '{"n": 2, "product_id": "p1", "stock": 5}') > 0 AS twin;
+SELECT pg_temp.pass() AS live;
+SELECT * FROM pg_temp.sent();
+SELECT * FROM pg_temp.why();

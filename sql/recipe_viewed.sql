@@ -1,0 +1,44 @@
+-- a product viewed three times within a week without a purchase
+\set QUIET on
+SET client_min_messages = error;
+SELECT count(*) > 0 AS init FROM eventmkt.init();
+SELECT eventmkt.create_endpoint('email', 'https://hooks.example.com/') <> '' AS endpoint;
+SET eventmkt.allow_clock_with_remote_endpoints = on;
+\set ECHO none
+\o /dev/null
+\i contrib/recipes.sql
+\o
+\set ECHO all
+-- only this recipe, so that the others do not add to the picture
+SELECT count(eventmkt.disable_rule(rule)) AS disabled FROM eventmkt_bi.rules WHERE rule <> ALL ('{viewed_three_times}');
+CREATE FUNCTION pg_temp.sent() RETURNS TABLE (rule text, person text, key text, message text) BEGIN ATOMIC
+	SELECT d.rule, d.profile_id, d.key, 'event ' || (e.properties ->> 'n') FROM eventmkt_data.delivery d
+	  JOIN eventmkt_data.event e USING (event_id) ORDER BY 1, 2, 3, 4;
+END;
+CREATE FUNCTION pg_temp.why() RETURNS TABLE (rule text, person text, key text, outcome text, reason text) BEGIN ATOMIC
+	SELECT d.rule, d.profile_id, d.key, d.outcome, d.reason FROM eventmkt_data.decision d ORDER BY 1, 2, 3, decision_id;
+END;
+CREATE FUNCTION pg_temp.pass(by interval DEFAULT '0') RETURNS bigint LANGUAGE sql AS $$
+	SELECT eventmkt.advance_clock(by); SELECT eventmkt.run_due(); SELECT count(*) FROM eventmkt_data.pending_trigger $$;
+\set QUIET off
+SELECT eventmkt.track(p, 'Product Viewed', jsonb_build_object('n', n, 'product_id', 'p1')) > 0 AS tracked
+  FROM unnest('{ann,bob,cid,dan}'::text[]) p, generate_series(1, 2) n;
+-- eve bought it first; fay looks at three products
+SELECT eventmkt.track('eve', 'Order Completed', '{"n": 0, "product_id": "p1"}') > 0 AS twin;
+SELECT eventmkt.track('eve', 'Product Viewed', jsonb_build_object('n', n, 'product_id', 'p1')) > 0 AS twin FROM generate_series(1, 3) n;
+SELECT eventmkt.track('fay', 'Product Viewed', jsonb_build_object('n', n, 'product_id', 'p' || n)) > 0 AS twin FROM generate_series(1, 3) n;
+SELECT pg_temp.pass('6 days') AS live;
+SELECT eventmkt.track(p, 'Product Viewed', '{"n": 3, "product_id": "p1"}') > 0 AS tracked FROM unnest('{ann,bob,cid}'::text[]) p;
+-- bob buys it within the hour, cid another product
+SELECT eventmkt.track('bob', 'Order Completed', '{"n": 4, "product_id": "p1"}') > 0 AS twin;
+SELECT eventmkt.track('cid', 'Order Completed', '{"n": 4, "product_id": "p2"}') > 0 AS tracked;
+SELECT pg_temp.pass() AS live;
+SELECT pg_temp.pass('1 hour') AS live;
+SELECT * FROM pg_temp.sent();
+-- the third look of dan comes more than a week after the first two
+SELECT pg_temp.pass('1 day') AS live;
+SELECT eventmkt.track('dan', 'Product Viewed', '{"n": 3, "product_id": "p1"}') > 0 AS twin;
+SELECT pg_temp.pass() AS live;
+SELECT pg_temp.pass('1 hour') AS live;
+SELECT * FROM pg_temp.sent();
+SELECT * FROM pg_temp.why();
