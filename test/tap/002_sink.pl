@@ -84,9 +84,9 @@ VALUES (1, 1, 1, 'r', 1, 'p', '', 'delivered', pg_temp.n(1), '2024-05-02'), (2, 
 	(3, 5, 1, 'r', 1, 'p', '', 'suppressed', pg_temp.n(5), '2024-05-02'), (4, 7, 1, 'r', 1, 'p', '', 'cancelled', NULL, '2024-05-02'),
 	(5, 7, 1, 'r', 1, 'p', '', 'held', NULL, '2024-05-01'), (6, 1, 1, 'r', 1, 'p', '', 'late_cancel', pg_temp.n(1), '2024-05-03');
 INSERT INTO eventmkt_data.pending_trigger (run_id, node, rule_id, rule_version, profile_id, key, slot, state, started_at, event_id,
-	event_name, event_at, properties, due_at, wake_at, received_at, created_at, depth)
+	event_name, event_at, properties, last_at, due_at, wake_at, received_at, created_at, depth)
 VALUES (8, 0, 1, 1, 'p', '', 0, 'waiting', '2024-05-01', 8, 'e', '2024-05-01', '{}', '2024-05-01', '2024-05-01', '2024-05-01',
-	'2024-05-01', 0);
+	'2024-05-01', '2024-05-01', 0);
 SQL
 is(violations($node), '', 'tables in order have no violation');
 
