@@ -16,6 +16,8 @@ extern void emk_admin_require_superuser(const char *what);
  */
 extern int	emk_admin_pin(void);
 extern void emk_admin_unpin(int nestlevel);
+/* One more setting, between the two */
+extern void emk_admin_pin_setting(const char *name, const char *value);
 
 /* Runs one statement that the engine built itself (identifiers quoted) in the open SPI connection. */
 extern void emk_admin_run(const char *fmt, ...) pg_attribute_printf(1, 2);

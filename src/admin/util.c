@@ -30,8 +30,8 @@ emk_admin_require_superuser(const char *what)
 				 errhint("Run it as a superuser, once a database.")));
 }
 
-static void
-pin(const char *name, const char *value)
+void
+emk_admin_pin_setting(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 							 false);
@@ -42,12 +42,12 @@ emk_admin_pin(void)
 {
 	int			nest = NewGUCNestLevel();
 
-	pin("search_path", "pg_catalog, pg_temp");
-	pin("client_min_messages", "warning");
-	pin("standard_conforming_strings", "on");
-	pin("intervalstyle", "postgres");
+	emk_admin_pin_setting("search_path", "pg_catalog, pg_temp");
+	emk_admin_pin_setting("client_min_messages", "warning");
+	emk_admin_pin_setting("standard_conforming_strings", "on");
+	emk_admin_pin_setting("intervalstyle", "postgres");
 	if (LockTimeout == 0)
-		pin("lock_timeout", "5s");
+		emk_admin_pin_setting("lock_timeout", "5s");
 	return nest;
 }
 

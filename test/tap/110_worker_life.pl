@@ -134,9 +134,18 @@ for my $preload (1, 0)
 	my $node = new_node('starved', preload => 1, dbname => 'shop', conf => 'max_worker_processes = 2');
 	ok(wait_for_sql($node, q{SELECT state, detail FROM eventmkt.health() WHERE "check" = 'worker'},
 		'error|none: the server has no free worker slot', 20), 'no free slot: health() says so');
-	$node->append_conf('postgresql.conf', 'max_worker_processes = 8');
+	# two databases and one slot: the second gets it within ten seconds of its release
+	$node->append_conf('postgresql.conf', 'max_worker_processes = 3');
 	$node->restart;
-	ok(wait_for_sql($node, q{SELECT state FROM eventmkt.health() WHERE "check" = 'worker'}, 'ok', 10), 'with slots it runs');
+	ok(wait_for_sql($node, q{SELECT state FROM eventmkt.health() WHERE "check" = 'worker'}, 'ok', 10), 'with a slot it runs');
+	$node->safe_psql('postgres', 'CREATE DATABASE second');
+	$node->safe_psql('second', 'CREATE EXTENSION eventmkt');
+	$node->safe_psql('second', 'SELECT eventmkt.init()');
+	is($node->safe_psql('second', 'SELECT eventmkt.start_worker()'), 'starting', 'the second waits for a slot');
+	my $start = time;
+	$node->safe_psql('shop', 'SELECT eventmkt.stop_worker()');
+	ok(wait_for_sql($node, q{SELECT state FROM eventmkt.health() WHERE "check" = 'worker'}, 'ok', 20, 'second'), 'and gets it');
+	cmp_ok(time - $start, '<', 10, 'soon');
 	$node->stop;
 }
 
