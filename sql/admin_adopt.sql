@@ -8,7 +8,9 @@ SELECT eventmkt.create_rule('soon', on_event => 'Seen', after => '1 day') IS NOT
 CREATE PROCEDURE public.fill() LANGUAGE sql AS $$
 	DELETE FROM eventmkt_data.work; DELETE FROM eventmkt_data.pending_trigger; DELETE FROM eventmkt_data.delivery;
 	DELETE FROM eventmkt_data.decision;
-	INSERT INTO eventmkt_data.pending_trigger SELECT i, 0, r.rule_id, r.version, 'p' || i, '', 0, 'waiting', now(), i, 'Seen', now(),
+	INSERT INTO eventmkt_data.pending_trigger (run_id, node, rule_id, rule_version, profile_id, key, slot, state, started_at,
+		event_id, event_name, event_at, last_at, properties, due_at, wake_at, received_at, created_at, depth)
+	SELECT i, 0, r.rule_id, r.version, 'p' || i, '', 0, 'waiting', now(), i, 'Seen', now(), now(),
 		'{}', now() + w, now() + w, now(), now(), 0
 	  FROM eventmkt_data.rule r, (VALUES (1, interval '-1 hour'), (2, interval '1 day')) v (i, w);
 	INSERT INTO eventmkt_data.delivery (id, node, run_id, rule_id, rule, rule_version, profile_id, key, endpoint_id, status,
@@ -16,7 +18,7 @@ CREATE PROCEDURE public.fill() LANGUAGE sql AS $$
 	SELECT gen_random_uuid(), 0, 10 + i, r.rule_id, r.name, r.version, 'd' || i, '', 1, s, now(), '{5}', '{}', i, now(), now(),
 		now(), now(), now() - interval '1 minute', 0
 	  FROM eventmkt_data.rule r, unnest('{queued,retrying,in_flight,delivered,dead,cancelled}'::text[]) WITH ORDINALITY u (s, i);
-	INSERT INTO eventmkt_data.work SELECT 0, 'e', 99, 'w', now(), array[rule_id] FROM eventmkt_data.rule;
+	INSERT INTO eventmkt_data.work (node, kind, event_id, profile_id, occurred_at, rules) SELECT 0, 'e', 99, 'w', now(), array[rule_id] FROM eventmkt_data.rule;
 	UPDATE eventmkt_data.setting SET value = '1' WHERE key = 'system_identifier';
 $$;
 CREATE VIEW public.what AS

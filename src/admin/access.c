@@ -33,14 +33,15 @@ static const AccessKind kinds[] = {
 	{"tracker", false, true, true, false, false,
 	{"track", "track_many", "identify", "alias", "ingest", "clock"}},
 	{"marketer", true, false, false, false, true,
-		{"create_rule", "replace_rule", "enable_rule", "disable_rule", "drop_rule", "why_not", "traits_at", "backtest", "clock", "health",
-	"create_segment", "replace_segment", "drop_segment", "create_template", "replace_template", "drop_template"}},
+		{"create_rule", "replace_rule", "enable_rule", "disable_rule", "drop_rule", "why_not", "traits_at", "backtest", "clock",
+	"health", "create_segment", "replace_segment", "drop_segment", "create_template", "replace_template", "drop_template"}},
 	{"analyst", true, false, false, false, true,
 	{"clock"}},
 	{"operator", false, true, false, true, true,
 		{"create_endpoint", "replace_endpoint", "enable_endpoint", "disable_endpoint", "drop_endpoint", "set_secret",
-			"rotate_secret", "redeliver", "redeliver_dead", "start_worker", "stop_worker", "run_due", "health", "adopt", "advance_clock",
-	"clock", "make_partitions", "maintain", "why_not", "traits_at", "undo_merge", "erase", "export", "erase_profile", "export_profile"}},
+			"rotate_secret", "redeliver", "redeliver_dead", "start_worker", "stop_worker", "run_due", "health", "adopt",
+			"advance_clock", "clock", "make_partitions", "maintain", "why_not", "traits_at", "undo_merge", "erase", "export",
+	"erase_profile", "export_profile"}},
 };
 
 static const AccessKind *
