@@ -298,9 +298,9 @@ emk_rule_analyse(JsonPath *path, EmkCondition *out)
 	}
 }
 
-/* jsonb_path_match(value, path, '{}', true) IS TRUE; may raise for a cold condition */
+/* jsonb_path_match(value, path, '{}', true) IS TRUE; a cold one compares times with zones, so jsonb_path_match_tz() */
 static bool
-path_match(JsonPath *path, Jsonb *value)
+path_match(JsonPath *path, Jsonb *value, bool cold)
 {
 	static Jsonb *no_vars = NULL;
 	LOCAL_FCINFO(fcinfo, 4);
@@ -320,7 +320,7 @@ path_match(JsonPath *path, Jsonb *value)
 	fcinfo->args[3].value = BoolGetDatum(true);
 	for (int i = 0; i < 4; i++)
 		fcinfo->args[i].isnull = false;
-	result = jsonb_path_match(fcinfo);
+	result = cold ? jsonb_path_match_tz(fcinfo) : jsonb_path_match(fcinfo);
 	return !fcinfo->isnull && DatumGetBool(result);
 }
 
@@ -352,7 +352,7 @@ cold_match(JsonPath *path, Jsonb *value, char **error)
 	PG_TRY();
 	{
 		enable_timeout_after(timeout_id, condition_timeout_ms);
-		result = path_match(path, value);
+		result = path_match(path, value, true);
 		disable_timeout(timeout_id, false);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(old);
@@ -390,7 +390,7 @@ emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error)
 	if (path == NULL)
 		return true;
 	if (!cold)
-		return path_match(path, value);
+		return path_match(path, value, false);
 	result = cold_match(path, value, &message);
 	if (message != NULL && error == NULL)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("condition failed: %s", message)));

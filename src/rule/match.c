@@ -177,8 +177,7 @@ item_holds(const EmkTerm *t, const JsonbValue *item)
 	int			cmp;
 
 	if (item->type != t->constant.type)
-		return t->op == jpiNotEqual && item->type != jbvBinary &&
-			(item->type == jbvNull || t->constant.type == jbvNull);
+		return t->op == jpiNotEqual && (item->type == jbvNull || t->constant.type == jbvNull);
 	switch (item->type)
 	{
 		case jbvNumeric:

@@ -91,7 +91,7 @@ typedef struct EmkCondition
 extern void emk_rule_analyse(JsonPath *path, EmkCondition *out);
 
 /*
- * Is the condition true for the value? NULL path: true. Exactly jsonb_path_match(value, path, '{}', true) IS TRUE. A cold
+ * Is the condition true for the value? NULL path: true. Exactly jsonb_path_match(value, path, '{}', true) IS TRUE (cold: _tz). A cold
  * condition runs in a subtransaction with a time limit of eventmkt.condition_timeout; on error *error is set to a palloc'd
  * message and false is returned (error may be NULL: then the error is the caller's).
  */
