@@ -1,6 +1,7 @@
 /*
  * hook.c: DROP DATABASE, ALTER DATABASE ... RENAME or SET TABLESPACE and CREATE DATABASE ... TEMPLATE need a database without
- * sessions, so its workers are stopped before the command and come back after it. Only where the library is preloaded. Only
+ * sessions, so its workers are stopped before the command and come back after it. DROP EXTENSION needs none, but without
+ * workers it waits for no lock of theirs, and they meet no half of an extension. Only where the library is preloaded. Only
  * for who may run the command: anybody else gets his error from the command itself and disturbs nobody.
  */
 #include "postgres.h"
@@ -24,6 +25,19 @@
 static ProcessUtility_hook_type prev_utility = NULL;
 static int	my_block = -1;		/* of the command that runs in this backend */
 static Oid	my_block_db;
+
+static bool
+drops_extension(Node *parsetree)
+{
+	ListCell   *lc;
+
+	if (!IsA(parsetree, DropStmt) || ((DropStmt *) parsetree)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, ((DropStmt *) parsetree)->objects)
+		if (strcmp(strVal(lfirst(lc)), "eventmkt") == 0)
+			return true;
+	return false;
+}
 
 /* The name of the database that the command wants for itself, or NULL */
 static const char *
@@ -122,7 +136,11 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, 
 		wanted_database(pstmt->utilityStmt);
 	Oid			db = name ? get_database_oid(name, true) : InvalidOid;
 
-	if (OidIsValid(db) && db != MyDatabaseId && emk_owns_database(db, GetUserId()))
+	if (OidIsValid(db) && (db == MyDatabaseId || !emk_owns_database(db, GetUserId())))
+		db = InvalidOid;
+	else if (emk_worker_shared != NULL && drops_extension(pstmt->utilityStmt) && superuser())
+		db = MyDatabaseId;
+	if (OidIsValid(db) && my_block < 0)
 	{
 		my_block_db = db;
 		clear_database(db);

@@ -185,6 +185,11 @@ finish_probe(int64 now)
 			d->owner = s->probe.owner;
 			d->recheck = false;
 		}
+		else if (d == NULL && s->probe.done && s->probe.present)
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("eventmkt runs workers in %d databases at most: none in database %u", EMK_MAX_DATABASES,
+							s->probe.db)));
 		else if (d != NULL)
 			know(s->probe.db)->next_probe = now + PROBE_LIMIT;	/* no answer: ask again */
 		s->probe.db = InvalidOid;
