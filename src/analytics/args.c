@@ -306,12 +306,13 @@ emk_result_top(FunctionCallInfo fcinfo, EmkNamed *rows, int64 n, int32 k)
 int64 *
 emk_period_bounds(int64 start, const Interval *period, int32 periods)
 {
-	int64	   *bounds = palloc((periods + 1) * sizeof(int64));
+	int64	   *bounds;
 
 	if (periods < 1 || periods > EMK_MAX_PERIODS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("number of periods must be between 1 and %d", EMK_MAX_PERIODS)));
+	bounds = palloc((periods + 1) * sizeof(int64));
 	bounds[0] = start;
 	for (int32 i = 1; i <= periods; i++)
 	{

@@ -9,7 +9,7 @@
  *   with keys:   number, bytes (varints); each key once, ascending, without what it shares with the one before;
  *                per event 1, 2 or 4 bytes: 0 or the key's index + 1
  *   with values: decimals (1), bytes (varint); per event a varint: 0, or zigzag of the scaled value + 1
- *   with ids:    per event a varint: 0, or 1 and then, zigzag, the distance to the last id
+ *   with ids:    per event, zigzag, the distance to the last id; where not all events have one a varint 0 or 1 goes before
  * All integers are least significant byte first; varints are those of timeline.h. Columns lie one behind the other, because
  * a question reads names and times of all events and often nothing else.
  *
@@ -378,11 +378,8 @@ add_opened(EmkTimelineBuilder *b, EmkTimeline *tl, int64 from, int64 to)
 
 		if (i > 0)
 			at = (int64) ((uint64) at + emk_tl_varint(&times, tl->end));
-		if (ids && emk_tl_varint(&ids, tl->end) != 0)
-		{
-			id = (int64) ((uint64) id + (uint64) emk_tl_unzigzag(emk_tl_varint(&ids, tl->end)));
-			has_id = true;
-		}
+		if (ids)
+			has_id = emk_tl_id(tl, &ids, &id);
 		if (at < from || at >= to || !EMK_TIME_IS_FINITE(at))
 			continue;
 		if (name_map[name] == 0)
@@ -712,7 +709,7 @@ put_values(uint8 *p, const EmkTimelineBuilder *b, uint8 *scratch)
 }
 
 static uint8 *
-put_ids(uint8 *p, const EmkTimelineBuilder *b)
+put_ids(uint8 *p, const EmkTimelineBuilder *b, bool all)
 {
 	int64		last = 0;
 
@@ -723,20 +720,22 @@ put_ids(uint8 *p, const EmkTimelineBuilder *b)
 			p = put_varint(p, 0);
 			continue;
 		}
-		p = put_varint(p, 1);
+		if (!all)
+			p = put_varint(p, 1);
 		p = put_varint(p, zigzag((int64) ((uint64) b->events[i].id - (uint64) last)));
 		last = b->events[i].id;
 	}
 	return p;
 }
 
-/* What the value can take at most, and whether it has values; also checks what came from outside. */
+/* What the value can take at most, and what it holds; also checks what came from outside. */
 static Size
-measure(const EmkTimelineBuilder *b, bool *has_values, Size *texts)
+measure(const EmkTimelineBuilder *b, bool *has_values, bool *all_ids, Size *texts)
 {
 	Size		size = 64;
 
 	*has_values = false;
+	*all_ids = true;
 	*texts = 0;
 	for (uint32 i = 0; i < b->names.n; i++)
 	{
@@ -749,7 +748,10 @@ measure(const EmkTimelineBuilder *b, bool *has_values, Size *texts)
 		*texts += 4 + b->keys.items[i].len;
 	}
 	for (int64 i = 0; i < b->n; i++)
+	{
 		*has_values |= (b->events[i].has & EMK_EVENT_VALUE) != 0;
+		*all_ids &= (b->events[i].has & EMK_EVENT_ID) != 0;
+	}
 	if (!IS_VALID_TIMESTAMP(b->events[0].at) || !IS_VALID_TIMESTAMP(b->events[b->n - 1].at))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
@@ -769,6 +771,7 @@ emk_analytics_finish_timeline(EmkTimelineBuilder *b)
 	Size		bytes = 0;
 	Size		times;
 	bool		has_values;
+	bool		all_ids;
 
 	if (b->n == 0)
 	{
@@ -781,7 +784,7 @@ emk_analytics_finish_timeline(EmkTimelineBuilder *b)
 		return result;
 	}
 	put_in_order(b);
-	result = palloc_extended(VARHDRSZ + measure(b, &has_values, &texts), MCXT_ALLOC_HUGE);
+	result = palloc_extended(VARHDRSZ + measure(b, &has_values, &all_ids, &texts), MCXT_ALLOC_HUGE);
 	scratch = palloc_extended(Max(texts, b->n * 9) + 16, MCXT_ALLOC_HUGE);
 	buf = p = (uint8 *) VARDATA(result);
 	for (uint32 i = 0; i < b->names.n; i++)
@@ -790,7 +793,7 @@ emk_analytics_finish_timeline(EmkTimelineBuilder *b)
 
 	*p++ = EMK_TL_VERSION;
 	*p++ = (b->keys.n > 0 ? EMK_TL_KEYS : 0) | (has_values ? EMK_TL_VALUES : 0) | (b->has_ids ? EMK_TL_IDS : 0) |
-		(b->names.n > 256 ? EMK_TL_WIDE_NAMES : 0);
+		(b->names.n > 256 ? EMK_TL_WIDE_NAMES : 0) | (b->has_ids && all_ids ? EMK_TL_ALL_IDS : 0);
 	p = put_varint(p, b->n);
 	p = put_varint(p, b->names.n);
 	p = put_varint(p, bytes);
@@ -816,7 +819,7 @@ emk_analytics_finish_timeline(EmkTimelineBuilder *b)
 	if (has_values)
 		p = put_values(p, b, scratch);
 	if (b->has_ids)
-		p = put_ids(p, b);
+		p = put_ids(p, b, all_ids);
 	pfree(scratch);
 	if ((Size) (p - buf) + VARHDRSZ > MaxAllocSize)
 		ereport(ERROR,

@@ -14,7 +14,8 @@
 #define EMK_TL_VALUES		0x02
 #define EMK_TL_IDS			0x04
 #define EMK_TL_WIDE_NAMES	0x08	/* codes of names take two bytes */
-#define EMK_TL_FLAGS		0x0f
+#define EMK_TL_ALL_IDS		0x10	/* with EMK_TL_IDS: no event is without */
+#define EMK_TL_FLAGS		0x1f
 
 typedef struct EmkTimeline
 {
@@ -37,7 +38,7 @@ typedef struct EmkTimeline
 	int			key_width;
 	int			scale;
 	const uint8 *values;		/* varints: 0: none; else zigzag + 1 */
-	const uint8 *ids;			/* varints: 0: none; else 1 follows: zigzag distance to the id before */
+	const uint8 *ids;			/* per event emk_tl_id() */
 } EmkTimeline;
 
 extern void emk_tl_malformed(void) pg_attribute_noreturn();
@@ -122,6 +123,16 @@ static inline int64
 emk_tl_unzigzag(uint64 v)
 {
 	return (int64) (v >> 1) ^ -(int64) (v & 1);
+}
+
+/* The next id, from the one before in *id; false when the event has none. */
+static inline bool
+emk_tl_id(const EmkTimeline *tl, const uint8 **ids, int64 *id)
+{
+	if (!(tl->flags & EMK_TL_ALL_IDS) && emk_tl_varint(ids, tl->end) == 0)
+		return false;
+	*id = (int64) ((uint64) *id + (uint64) emk_tl_unzigzag(emk_tl_varint(ids, tl->end)));
+	return true;
 }
 
 #endif

@@ -189,11 +189,8 @@ emk_timeline_read(EmkTimelineReader *r)
 		if (pg_mul_s64_overflow(emk_tl_unzigzag(value - 1), units[tl->scale], &e->value))
 			emk_tl_malformed();
 	}
-	if (r->ids && emk_tl_varint(&r->ids, tl->end) != 0)
-	{
+	if (r->ids && emk_tl_id(tl, &r->ids, &e->id))
 		e->has |= EMK_EVENT_ID;
-		e->id = (int64) ((uint64) e->id + (uint64) emk_tl_unzigzag(emk_tl_varint(&r->ids, tl->end)));
-	}
 	if ((r->next++ & 0xfff) == 0)
 		CHECK_FOR_INTERRUPTS();
 	return true;
