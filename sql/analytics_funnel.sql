@@ -1,13 +1,13 @@
 -- funnel and funnel_times against an oracle that looks at every chain by itself
 SET timezone = 'UTC';
 CREATE TABLE row_of (c int, at timestamptz, mask int);
--- 2,000 groups of 0 to 9 rows, four steps, times on a small grid so that ties abound; a few NULLs and infinities
+-- 1,500 groups of 0 to 9 rows, four steps, times on a small grid so that ties abound; a few NULLs and infinities
 SELECT setseed(0.41);
 INSERT INTO row_of
 SELECT c, CASE WHEN r < 0.02 THEN NULL WHEN r < 0.03 THEN 'infinity' WHEN r < 0.04 THEN '-infinity'
 		ELSE timestamptz '2024-01-01' + floor(random() * 8) * interval '1 hour' END,
 	CASE WHEN c % 2 = 0 THEN (ARRAY[1, 2, 4, 8, 0])[1 + floor(random() * 5)::int] ELSE floor(random() * 16)::int END
-FROM (SELECT c, random() AS r FROM generate_series(1, 2000) c, generate_series(1, c % 10) i) s;
+FROM (SELECT c, random() AS r FROM generate_series(1, 1500) c, generate_series(1, c % 10) i) s;
 
 CREATE FUNCTION steps(mask int) RETURNS boolean[] IMMUTABLE LANGUAGE sql AS
 	$$SELECT ARRAY[mask & 1 > 0, CASE WHEN mask & 2 > 0 THEN true END, mask & 4 > 0, mask & 8 > 0]$$;
@@ -64,7 +64,7 @@ SELECT c, w, eventmkt.funnel(w, at, VARIADIC steps(mask)) AS plain,
 	eventmkt.funnel_times(w, at, VARIADIC steps(mask)) AS plain_times,
 	eventmkt.funnel_times(w, at, 'strict_increase', VARIADIC steps(mask)) AS increase_times,
 	eventmkt.funnel_times(w, at, 'strict_once', VARIADIC steps(mask)) AS once_times
-FROM generate_series(1, 2000) g(c) LEFT JOIN row_of USING (c), LATERAL (SELECT (c % 6) * interval '1 hour' AS w) s
+FROM generate_series(1, 1500) g(c) LEFT JOIN row_of USING (c), LATERAL (SELECT (c % 6) * interval '1 hour' AS w) s
 GROUP BY c, w;
 
 -- the furthest step; all answers are empty
@@ -82,7 +82,7 @@ SELECT a.c, once_times FROM answer a WHERE once > 0 AND NOT EXISTS (SELECT FROM 
 SELECT mode, c, f, o FROM unnest(ARRAY['strict_order', 'strict_dedup', 'strict_order reentry', 'strict_order,strict_dedup',
 	'strict_order strict_increase', 'strict_dedup strict_once', 'strict_dedup strict_increase', 'strict_order strict_once reentry']) mode,
 	LATERAL (SELECT c, w, eventmkt.funnel(w, at, mode, VARIADIC steps(mask)) AS f, eventmkt.funnel_times(w, at, mode, VARIADIC steps(mask)) AS t
-		FROM row_of, LATERAL (SELECT (c % 6) * interval '1 hour' AS w) s WHERE c <= 250 GROUP BY c, w) g,
+		FROM row_of, LATERAL (SELECT (c % 6) * interval '1 hour' AS w) s WHERE c <= 130 GROUP BY c, w) g,
 	LATERAL (SELECT strict_depth(c, w, mode) AS o) s
 WHERE f <> o OR cardinality(t) <> f;
 -- how the cases spread
