@@ -61,3 +61,10 @@ SELECT eventmkt.run_due() > 0 AS ran;
 SELECT eventmkt.advance_clock('1 hour') IS NOT NULL AS moved;
 SELECT eventmkt.run_due() > 0 AS ran;
 SELECT * FROM public.decisions WHERE rule = 'browse';
+-- a run begun by the count and cancelled by what came shortly before its event ends once, not once more when the event's own turn comes
+SELECT eventmkt.create_rule('twice', on_event => 'V', at_least => 2, unless => ARRAY['B'], look_back => '1 hour', after => '1 hour', send_to => 'none') AS rule;
+SELECT count(eventmkt.track('once', name, '{}', eventmkt.clock() - m * interval '1 minute')) FROM (VALUES ('V', 30), ('B', 20), ('V', 10)) e (name, m);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT eventmkt.advance_clock('1 hour') IS NOT NULL AS moved;
+SELECT eventmkt.run_due() >= 0 AS ran;
+SELECT rule, outcome, count(*) FROM eventmkt_data.decision WHERE profile_id = 'once' GROUP BY 1, 2;

@@ -115,16 +115,6 @@ open_run(EmkTake *t, const char *profile_id, const EmkRule *rule, const char *ke
 	return NULL;
 }
 
-static bool
-has_run_of_event(EmkTake *t, const EmkItem *item, const EmkRule *rule)
-{
-	for (EmkRun *r = emk_trigger_walk(t, item->profile_id, rule->rule_id, NULL); r != NULL;
-		 r = emk_trigger_walk(t, item->profile_id, rule->rule_id, r))
-		if (r->event_id == item->event_id)
-			return true;
-	return false;
-}
-
 void
 emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key)
 {
@@ -133,7 +123,7 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 
 	if (rule->on_repeat == EMK_REPEAT_PARALLEL || !has_delay(rule))
 	{
-		if (!has_run_of_event(t, item, rule))
+		if (!emk_trigger_has_event(t, item->profile_id, rule->rule_id, item->event_id))
 			begin(t, rule, item, key, item->event_id);
 		return;
 	}
@@ -249,7 +239,7 @@ emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item)
 	{
 		n = emk_trigger_edges(rule, item, key, &edges);
 		for (int i = 0; i < n; i++)
-			if (!has_run_of_event(t, &edges[i], rule) && in_audience(t, rule, &edges[i], key))
+			if (!emk_trigger_has_event(t, edges[i].profile_id, rule->rule_id, edges[i].event_id) && in_audience(t, rule, &edges[i], key))
 				emk_trigger_start(t, rule, &edges[i], key);
 	}
 	else if (rule->lapse || in_audience(t, rule, item, key))

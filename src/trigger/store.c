@@ -205,6 +205,18 @@ emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last
 	return NULL;
 }
 
+/* Did this event begin a run in this pass, or has it one that is live? A run that the pass ended already counts too. */
+bool
+emk_trigger_has_event(EmkTake *t, const char *profile_id, int32 rule_id, int64 event_id)
+{
+	uint32		h = run_hash(profile_id, rule_id);
+
+	for (EmkRun *r = t->buckets[h % EMK_TAKE_BUCKETS]; r != NULL; r = r->next)
+		if (r->hash == h && r->rule_id == rule_id && r->event_id == event_id && strcmp(r->profile_id, profile_id) == 0)
+			return true;
+	return false;
+}
+
 static int
 compare_int32(const void *a, const void *b)
 {

@@ -42,6 +42,7 @@ extern void emk_trigger_load(EmkTake *t, const EmkItem *items, int n);
 extern void emk_trigger_add(EmkTake *t, EmkRun *run);
 /* Walks the live runs of a profile and rule: pass NULL first, then the last one; returns NULL at the end. */
 extern EmkRun *emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last);
+extern bool emk_trigger_has_event(EmkTake *t, const char *profile_id, int32 rule_id, int64 event_id);
 extern void emk_trigger_save(EmkTake *t, EmkRuns *due);
 extern void emk_trigger_absorb(EmkTake *t);
 extern void emk_trigger_delete(EmkRun **runs, int n);
