@@ -38,7 +38,8 @@ extern char *emk_sign_show_secret(const uint8 *key, int len);
 extern void emk_sign_make_secret(uint8 *key);
 /*
  * Writes the value of webhook-signature, one `v1,…` for each secret that is valid at `now`, into `out`
- * (EMK_SIGNATURES_BYTES). Returns how many signatures it holds.
+ * (EMK_SIGNATURES_BYTES). Returns how many signatures it holds; 0 when none is valid or the computation failed. Raises nothing
+ * and needs a CurrentResourceOwner.
  */
 extern int	emk_sign_message(char *out, const char *id, int64 timestamp, const char *body, size_t len,
 							 const EmkSecret *secrets, int n, TimestampTz now);
@@ -161,7 +162,8 @@ extern uint64 emk_outbox_cancel_endpoint(int32 endpoint_id, TimestampTz now);
 /* A uuid of version 7: real time, then random bits. */
 extern void emk_outbox_make_ids(pg_uuid_t *ids, int n, int stride);
 
-/* The classid of the advisory lock a sending worker holds for life; its objid is the low half of the epoch. */
+/* The advisory lock a sending worker holds for life; its objid is the low half of the epoch. No SQL function takes kind 8. */
 #define EMK_EPOCH_LOCK_CLASS	0x454d4b01
+#define EMK_EPOCH_LOCK_KIND		8
 
 #endif

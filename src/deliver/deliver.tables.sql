@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.delivery (
 	created_at	timestamptz NOT NULL,
 	first_sent_at timestamptz,
 	settled_at	timestamptz,
+	was			text COLLATE "C" CHECK (was IN ('dead', 'delivered')),	-- status before it was redelivered
 	depth		smallint NOT NULL,
 	priority	int NOT NULL DEFAULT 0,
 	last_status	int,

@@ -8,8 +8,10 @@
  *   queued, retrying --emk_claim--> cancelled            a gate said no
  *   in_flight --emk_settle--> delivered | retrying | dead
  *   in_flight --emk_claim_lost--> retrying               the worker that held the lease is gone
- *   dead, delivered --redeliver--> queued                same id, same body; settled_at stays and marks the repetition
+ *   dead, delivered --redeliver--> queued                same id, same body; `was` keeps the status it had
  *   queued, retrying --drop_endpoint--> cancelled
+ *
+ * A message that was delivered stays delivered when a redelivery of it is refused or its endpoint dropped.
  */
 #include "postgres.h"
 
@@ -46,12 +48,13 @@ static EmkPlan known_plan = {
 	"SELECT endpoint_id FROM eventmkt_data.endpoint", 0, {0}
 };
 static EmkPlan cancel_plan = {
-	"UPDATE eventmkt_data.delivery AS d SET status = 'cancelled', settled_at = $2, last_error = 'the endpoint was dropped' "
-	"FROM (SELECT id, settled_at FROM eventmkt_data.delivery WHERE endpoint_id OPERATOR(pg_catalog.=) $1 "
+	"UPDATE eventmkt_data.delivery AS d SET settled_at = $2, last_error = 'the endpoint was dropped', "
+	"status = CASE WHEN x.was OPERATOR(pg_catalog.=) 'delivered' THEN x.was ELSE 'cancelled' END "
+	"FROM (SELECT id, was FROM eventmkt_data.delivery WHERE endpoint_id OPERATOR(pg_catalog.=) $1 "
 	"AND status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') LIMIT 5000 FOR UPDATE) AS x "
 	"WHERE d.id OPERATOR(pg_catalog.=) x.id "
-	"RETURNING d.id, CASE WHEN x.settled_at IS NULL THEN d.run_id END, d.rule_id, d.rule, d.rule_version, "
-	"d.profile_id, d.key, d.event_id, d.started_at, d.due_at", 2, {INT4OID, TIMESTAMPTZOID}
+	"RETURNING d.id, CASE WHEN x.was IS NULL THEN d.run_id END, d.rule_id, d.rule, d.rule_version, "
+	"d.profile_id, d.key, d.event_id, d.started_at, d.due_at, d.status", 2, {INT4OID, TIMESTAMPTZOID}
 };
 
 void
@@ -162,6 +165,7 @@ emk_outbox_cancel_endpoint(int32 endpoint_id, TimestampTz now)
 	do
 	{
 		EmkDecision *d;
+		int			ndecided = 0;
 
 		n = emk_spi_run(&cancel_plan, args, NULL, false, 0);
 		d = palloc0(sizeof(EmkDecision) * Max(n, 1));
@@ -169,20 +173,18 @@ emk_outbox_cancel_endpoint(int32 endpoint_id, TimestampTz now)
 		{
 			bool		isnull;
 
-			d[i].delivery_id = DatumGetUUIDP(emk_spi_datum(i, 1, &isnull));
-			d[i].run_id = emk_spi_int8(i, 2, 0);
-			d[i].rule_id = emk_spi_int4(i, 3, 0);
-			d[i].rule = emk_spi_text(i, 4);
-			d[i].rule_version = emk_spi_int4(i, 5, 0);
-			d[i].profile_id = emk_spi_text(i, 6);
-			d[i].key = emk_spi_text(i, 7);
-			d[i].outcome = "cancelled";
-			d[i].reason = "endpoint_dropped";
-			d[i].event_id = emk_spi_int8(i, 8, 0);
-			d[i].started_at = DatumGetTimestampTz(emk_spi_datum(i, 9, &isnull));
-			d[i].due_at = DatumGetTimestampTz(emk_spi_datum(i, 10, &isnull));
+			if (strcmp(emk_spi_text(i, 11), "cancelled") != 0)
+				continue;
+			d[ndecided++] = (EmkDecision) {
+				.delivery_id = DatumGetUUIDP(emk_spi_datum(i, 1, &isnull)), .run_id = emk_spi_int8(i, 2, 0),
+				.rule_id = emk_spi_int4(i, 3, 0), .rule = emk_spi_text(i, 4), .rule_version = emk_spi_int4(i, 5, 0),
+				.profile_id = emk_spi_text(i, 6), .key = emk_spi_text(i, 7), .outcome = "cancelled",
+				.reason = "endpoint_dropped", .event_id = emk_spi_int8(i, 8, 0),
+				.started_at = DatumGetTimestampTz(emk_spi_datum(i, 9, &isnull)),
+				.due_at = DatumGetTimestampTz(emk_spi_datum(i, 10, &isnull))
+			};
 		}
-		emk_event_decide(d, n, now);
+		emk_event_decide(d, ndecided, now);
 		total += n;
 	} while (n == CANCEL_BATCH);
 	return total;

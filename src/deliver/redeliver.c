@@ -22,7 +22,7 @@ static EmkPlan lock_plan = {
 	"WHERE d.id OPERATOR(pg_catalog.=) $1 FOR UPDATE OF d", 1, {UUIDOID}
 };
 static EmkPlan requeue_plan = {
-	"UPDATE eventmkt_data.delivery AS d SET status = 'queued', next_attempt_at = $2, lease = NULL, "
+	"UPDATE eventmkt_data.delivery AS d SET status = 'queued', was = d.status, next_attempt_at = $2, "
 	"schedule = pg_catalog.array_cat(pg_catalog.array_fill(0, ARRAY[d.attempts]), e.schedule) "
 	"FROM eventmkt_data.endpoint e "
 	"WHERE d.id OPERATOR(pg_catalog.=) $1 AND e.endpoint_id OPERATOR(pg_catalog.=) d.endpoint_id", 2,
@@ -32,7 +32,7 @@ static EmkPlan hurry_plan = {
 	"UPDATE eventmkt_data.delivery SET next_attempt_at = $2 WHERE id OPERATOR(pg_catalog.=) $1", 2, {UUIDOID, TIMESTAMPTZOID}
 };
 static EmkPlan range_plan = {
-	"UPDATE eventmkt_data.delivery AS d SET status = 'queued', next_attempt_at = $2, lease = NULL, "
+	"UPDATE eventmkt_data.delivery AS d SET status = 'queued', was = d.status, next_attempt_at = $2, "
 	"schedule = pg_catalog.array_cat(pg_catalog.array_fill(0, ARRAY[d.attempts]), e.schedule) "
 	"FROM (SELECT x.id, e.schedule FROM eventmkt_data.delivery x "
 	"JOIN eventmkt_data.endpoint e ON e.endpoint_id OPERATOR(pg_catalog.=) x.endpoint_id "

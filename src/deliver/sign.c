@@ -67,24 +67,20 @@ emk_sign_make_secret(uint8 *key)
 				 errmsg("could not generate a random secret")));
 }
 
-static void
+static bool
 hmac(uint8 *out, const char *head, const char *body, size_t len, const EmkSecret *secret)
 {
 	pg_hmac_ctx *ctx = pg_hmac_create(PG_SHA256);
 
-	if (ctx == NULL ||
-		pg_hmac_init(ctx, secret->key, secret->len) < 0 ||
-		pg_hmac_update(ctx, (const uint8 *) head, strlen(head)) < 0 ||
-		pg_hmac_update(ctx, (const uint8 *) body, len) < 0 ||
-		pg_hmac_final(ctx, out, PG_SHA256_DIGEST_LENGTH) < 0)
-	{
-		if (ctx != NULL)
-			pg_hmac_free(ctx);
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute the signature of a message")));
-	}
-	pg_hmac_free(ctx);
+	bool		ok = ctx != NULL &&
+		pg_hmac_init(ctx, secret->key, secret->len) >= 0 &&
+		pg_hmac_update(ctx, (const uint8 *) head, strlen(head)) >= 0 &&
+		pg_hmac_update(ctx, (const uint8 *) body, len) >= 0 &&
+		pg_hmac_final(ctx, out, PG_SHA256_DIGEST_LENGTH) >= 0;
+
+	if (ctx != NULL)
+		pg_hmac_free(ctx);
+	return ok;
 }
 
 int
@@ -103,13 +99,14 @@ emk_sign_message(char *out, const char *id, int64 timestamp, const char *body, s
 
 		if (secrets[i].expires <= now)
 			continue;
-		hmac(digest, head, body, len, &secrets[i]);
+		if (!hmac(digest, head, body, len, &secrets[i]))
+			return 0;
 		if (signatures++ > 0)
 			*out++ = ' ';
 		memcpy(out, "v1,", 3);
 		size = pg_b64_encode(BYTES(digest), sizeof(digest), out + 3, 45);
 		if (size < 0)
-			elog(ERROR, "could not encode a signature");
+			return 0;
 		out += 3 + size;
 		*out = '\0';
 	}
@@ -140,6 +137,9 @@ emk_deliver_webhook_signature(PG_FUNCTION_ARGS)
 				 errhint("A secret is whsec_ followed by the base64 of %d to %d bytes.",
 						 EMK_SECRET_MIN_BYTES, EMK_SECRET_MAX_BYTES)));
 	secret.expires = DT_NOEND;
-	emk_sign_message(out, id, timestamp, body, strlen(body), &secret, 1, 0);
+	if (emk_sign_message(out, id, timestamp, body, strlen(body), &secret, 1, 0) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute the signature of a message")));
 	PG_RETURN_TEXT_P(cstring_to_text(out));
 }

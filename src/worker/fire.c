@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "worker/pass.h"
+#include "worker/worker.h"
 
 typedef struct Fire
 {
@@ -95,6 +96,7 @@ send(Fire *f, EmkRun *run, const EmkGateRun *g)
 	o->due_at = run->due_at;
 	o->depth = run->depth;
 	o->priority = g->rule->priority;
+	o->in_flight = p->lease != 0 && emk_send_reserve(o->endpoint_id);
 }
 
 /* Is an earlier run of this batch about to send for the same rule, profile and key? Then re-entry decides later. */
@@ -187,5 +189,6 @@ emk_worker_fire(EmkPass *p)
 		decide(&f, asked[i], &gates[i]);
 	emk_trigger_put(f.put.v, f.put.n);
 	emk_outbox_insert(p->out, p->nout, p->lease, p->now);
+	emk_send_adopt(p->out, p->nout);
 	emk_event_decide(p->decisions.v, p->decisions.n, p->now);
 }

@@ -18,13 +18,26 @@ extern void emk_worker_loop(int slot, int slots);
 extern int	emk_worker_pass(int max_rows);
 
 /*
- * send.c: the delivery half, used by the loop. All run outside a transaction and open their own.
+ * send.c: the delivery half, used by the loop. All run outside a transaction and open their own, but reserve.
  * start: once a worker life (takes the lease epoch). turn: settle what finished, claim what is ready, submit; returns when
- * the next delivery is ready (business time, DT_NOEND for never). wait: sleeps on sockets, latch and timeout.
+ * the next delivery is ready (business time, DT_NOEND for never). wait: sleeps on sockets, latch and time; it drives the
+ * transfers meanwhile, resets the latch, and says whether it was set. Each turn follows a wait.
  */
-extern void emk_send_start(void);
+extern void emk_send_start(int slot, int slots);
 extern TimestampTz emk_send_turn(void);
-extern void emk_send_wait(long timeout_ms);
+extern bool emk_send_wait(long timeout_ms);
+extern void emk_send_stop(void);
+
+/*
+ * Claim at birth: a due run whose endpoint is free is inserted in flight and sent right after the commit. In the pass, inside
+ * open SPI: row.in_flight = emk_send_reserve(row.endpoint_id) for each row (false outside a sending worker), then
+ * emk_outbox_insert(rows, n, emk_send_lease(), now), then emk_send_adopt(rows, n), which copies what it needs. The next
+ * emk_send_turn() sends them when the transaction has committed; a rollback, of a subtransaction too, forgets them.
+ */
+struct EmkOutbox;
+extern bool emk_send_reserve(int32 endpoint_id);
+extern int64 emk_send_lease(void);	/* 0 outside a sending worker */
+extern void emk_send_adopt(const struct EmkOutbox *rows, int n);
 extern void emk_send_stop(void);
 
 /*

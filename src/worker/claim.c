@@ -1,0 +1,406 @@
+/*
+ * claim.c: taking deliveries that are ready. Rows of endpoints that have room are locked (SKIP LOCKED), the gates are asked
+ * once more, and what passes is marked in flight with our epoch. One statement each for a batch, whatever its size.
+ *
+ * The index delivery_ready is read from the low-water mark of each endpoint on, so that the dead entries of what was sent
+ * before cost nothing; every five seconds the mark is put back and a row that became visible late is found.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "gate/gate.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "rule/rule.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+#include "worker/send_int.h"
+
+#define SLACK			(2 * USECS_PER_SEC)
+#define HOLD_DISABLED	(60 * USECS_PER_SEC)	/* a delivery of a disabled rule is looked at again */
+#define HOLD_BROKEN		(300 * USECS_PER_SEC)	/* one whose gates raised an error */
+
+static EmkPlan ready_plan = {
+	"SELECT d.id, d.endpoint_id, d.run_id, d.rule_id, d.rule, d.rule_version, d.profile_id, d.key, d.attempts, d.schedule, "
+	"d.body, d.event_id, d.started_at, d.due_at, d.depth, d.was IS NOT NULL, d.next_attempt_at, d.was OPERATOR(pg_catalog.=) 'delivered' "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS e (endpoint_id, room, low) "
+	"CROSS JOIN LATERAL (SELECT * FROM eventmkt_data.delivery x "
+	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
+	"AND x.next_attempt_at OPERATOR(pg_catalog.>=) e.low AND x.next_attempt_at OPERATOR(pg_catalog.<=) $4 "
+	"AND x.node OPERATOR(pg_catalog.=) $5 ORDER BY x.next_attempt_at LIMIT e.room FOR UPDATE SKIP LOCKED) AS d LIMIT $6", 6,
+	{INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT2OID, INT8OID}
+};
+static EmkPlan next_plan = {
+	"SELECT e.endpoint_id, (SELECT x.next_attempt_at FROM eventmkt_data.delivery x "
+	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
+	"AND x.next_attempt_at OPERATOR(pg_catalog.>) $2 AND x.node OPERATOR(pg_catalog.=) $3 "
+	"ORDER BY x.next_attempt_at LIMIT 1) FROM pg_catalog.unnest($1) AS e (endpoint_id)", 3,
+	{INT4ARRAYOID, TIMESTAMPTZOID, INT2OID}
+};
+static EmkPlan mark_plan = {
+	"UPDATE eventmkt_data.delivery AS d SET status = 'in_flight', lease = $2, attempts = d.attempts OPERATOR(pg_catalog.+) 1, "
+	"first_sent_at = COALESCE(d.first_sent_at, $3) FROM pg_catalog.unnest($1) AS u (id) "
+	"WHERE d.id OPERATOR(pg_catalog.=) u.id", 3, {UUIDARRAYOID, INT8OID, TIMESTAMPTZOID}
+};
+static EmkPlan refuse_plan = {
+	"UPDATE eventmkt_data.delivery AS d SET status = CASE WHEN u.held_until IS NOT NULL THEN d.status "
+	"WHEN d.was OPERATOR(pg_catalog.=) 'delivered' THEN d.was ELSE 'cancelled' END, "
+	"next_attempt_at = COALESCE(u.held_until, d.next_attempt_at), last_error = u.reason, "
+	"settled_at = CASE WHEN u.held_until IS NULL THEN $4 ELSE d.settled_at END "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u (id, held_until, reason) "
+	"WHERE d.id OPERATOR(pg_catalog.=) u.id", 4, {UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
+};
+static EmkPlan leases_plan = {
+	"SELECT pg_catalog.array_agg(x.lease) FROM ("
+	"SELECT DISTINCT lease FROM eventmkt_data.delivery WHERE status OPERATOR(pg_catalog.=) 'in_flight' "
+	"AND lease OPERATOR(pg_catalog.<) $1 AND node OPERATOR(pg_catalog.=) $3 UNION ALL "
+	"SELECT DISTINCT lease FROM eventmkt_data.delivery WHERE status OPERATOR(pg_catalog.=) 'in_flight' "
+	"AND lease OPERATOR(pg_catalog.>) $1 AND node OPERATOR(pg_catalog.=) $3) AS x WHERE NOT EXISTS ("
+	"SELECT FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted "
+	"AND l.database OPERATOR(pg_catalog.=) $4 AND l.classid OPERATOR(pg_catalog.=) $2 "
+	"AND l.objsubid OPERATOR(pg_catalog.=) 8 "
+	"AND l.objid::pg_catalog.int8 OPERATOR(pg_catalog.=) (x.lease OPERATOR(pg_catalog.&) 4294967295))", 4,
+	{INT8OID, OIDOID, INT2OID, OIDOID}
+};
+static EmkPlan release_plan = {
+	"WITH r AS (UPDATE eventmkt_data.delivery AS d SET status = 'retrying', lease = NULL, next_attempt_at = $2, "
+	"last_status = NULL, last_error = 'the worker ended before an answer came' "
+	"FROM (SELECT id FROM eventmkt_data.delivery WHERE status OPERATOR(pg_catalog.=) 'in_flight' "
+	"AND lease OPERATOR(pg_catalog.=) ANY ($1) AND node OPERATOR(pg_catalog.=) $4 FOR UPDATE SKIP LOCKED) AS x "
+	"WHERE d.id OPERATOR(pg_catalog.=) x.id RETURNING d.id, d.attempts, d.last_error) "
+	"INSERT INTO eventmkt_data.attempt (delivery_id, attempt, started_at, latency_us, error) "
+	"SELECT r.id, r.attempts, $3, 0, r.last_error FROM r ON CONFLICT DO NOTHING", 4,
+	{INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID}
+};
+
+/* ---- the rows ---- */
+
+static char *
+body_in_utf8(char *body, size_t *length)
+{
+	char	   *converted = pg_server_to_any(body, strlen(body), PG_UTF8);
+
+	*length = strlen(converted);
+	return converted;
+}
+
+/* A slot from a row of ready_plan; NULL when no slot is free. */
+static EmkSend *
+fill(uint64 row, EmkPeer *peer)
+{
+	bool		isnull;
+	EmkSend    *s = emk_send_take_slot(peer);
+	ArrayType  *a;
+	MemoryContext before;
+
+	if (s == NULL)
+		return NULL;
+	before = MemoryContextSwitchTo(s->context);
+	s->id = *DatumGetUUIDP(emk_spi_datum(row, 1, &isnull));
+	s->run_id = emk_spi_int8(row, 3, 0);
+	s->rule_id = emk_spi_int4(row, 4, 0);
+	s->rule = emk_spi_text(row, 5);
+	s->rule_version = emk_spi_int4(row, 6, 0);
+	s->profile_id = emk_spi_text(row, 7);
+	s->key = emk_spi_text(row, 8);
+	s->attempts = emk_spi_int4(row, 9, 0) + 1;
+	a = DatumGetArrayTypePCopy(emk_spi_datum(row, 10, &isnull));
+	s->nschedule = ARR_HASNULL(a) ? 0 : ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a));
+	s->schedule = (int32 *) ARR_DATA_PTR(a);
+	s->body = body_in_utf8(emk_spi_text(row, 11), &s->length);
+	s->event_id = emk_spi_int8(row, 12, 0);
+	s->started_at = DatumGetTimestampTz(emk_spi_datum(row, 13, &isnull));
+	s->due_at = DatumGetTimestampTz(emk_spi_datum(row, 14, &isnull));
+	s->depth = DatumGetInt16(emk_spi_datum(row, 15, &isnull));
+	s->again = emk_spi_bool(row, 16, false);
+	s->was_delivered = emk_spi_bool(row, 18, false);
+	MemoryContextSwitchTo(before);
+	return s;
+}
+
+/* ---- the gates ---- */
+
+/* Asks the gates in a subtransaction; false when they raised an error. */
+static bool
+ask_guarded(EmkGateRun *runs, int n, TimestampTz now)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		emk_gate_ask(runs, n, now);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		ok = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+/* Judges what does not need the gates' queries; true when `run` is to be asked. */
+static bool
+needs_gates(const EmkSend *s, EmkGateRun *run, TimestampTz now)
+{
+	const EmkRule *current = emk_rule_current(s->rule_id);
+	const EmkRule *rule;
+
+	memset(run, 0, sizeof(*run));
+	run->profile_id = s->profile_id;
+	run->key = s->key;
+	run->started_at = s->started_at;
+	run->event_id = s->event_id;
+	run->delivery_id = &s->id;
+	run->verdict = EMK_PASS;
+	if (current != NULL && !current->enabled)
+	{
+		run->verdict = EMK_HOLD;
+		run->reason = "rule_disabled";
+		run->hold_until = now + HOLD_DISABLED;
+		return false;
+	}
+	rule = current == NULL ? NULL : emk_rule_get(s->rule_id, s->rule_version);
+	if (rule == NULL)
+	{
+		run->verdict = EMK_CANCEL;
+		run->reason = "rule_dropped";
+		return false;
+	}
+	run->rule = rule;
+	return rule->nunless > 0 || rule->lapse || rule->where_profile != NULL || rule->reentry != NULL;
+}
+
+/* Verdicts for all; a delivery whose gates raise an error is held, and stops no other. */
+static void
+ask(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
+{
+	EmkGateRun *asked = palloc(sizeof(EmkGateRun) * n);
+	int		   *which = palloc(sizeof(int) * n);
+	int			nasked = 0;
+
+	for (int i = 0; i < n; i++)
+		if (needs_gates(sends[i], &runs[i], now))
+			which[nasked++] = i;
+	/* loading a rule may have processed an invalidation: take the pointers only now */
+	for (int k = 0; k < nasked; k++)
+	{
+		EmkSend    *s = sends[which[k]];
+
+		runs[which[k]].rule = emk_rule_get(s->rule_id, s->rule_version);
+		asked[k] = runs[which[k]];
+	}
+	if (nasked > 0 && !ask_guarded(asked, nasked, now))
+		for (int k = 0; k < nasked; k++)
+		{
+			asked[k] = runs[which[k]];
+			if (ask_guarded(&asked[k], 1, now))
+				continue;
+			asked[k] = runs[which[k]];
+			asked[k].verdict = EMK_HOLD;
+			asked[k].reason = "gate_error";
+			asked[k].hold_until = now + HOLD_BROKEN;
+		}
+	for (int k = 0; k < nasked; k++)
+		runs[which[k]] = asked[k];
+}
+
+/* Stores the refusals, and their decisions unless the run is only held. Their slots become free. */
+static void
+refuse(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * n);
+	Datum	   *until = palloc(sizeof(Datum) * n);
+	bool	   *final = palloc(sizeof(bool) * n);
+	Datum	   *reasons = palloc(sizeof(Datum) * n);
+	EmkDecision *d = palloc0(sizeof(EmkDecision) * n);
+	Datum		args[4];
+	int			refused = 0;
+	int			decided = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		EmkSend    *s = sends[i];
+		EmkGateRun *r = &runs[i];
+
+		if (r->verdict == EMK_PASS)
+			continue;
+		ids[refused] = UUIDPGetDatum(&s->id);
+		final[refused] = r->verdict != EMK_HOLD;
+		until[refused] = TimestampTzGetDatum(Max(r->hold_until, now + USECS_PER_SEC));
+		reasons[refused++] = CStringGetTextDatum(r->reason ? r->reason : r->verdict == EMK_REARM ? "activity" : "gate");
+		if (r->verdict != EMK_HOLD && !s->was_delivered)
+			d[decided++] = (EmkDecision) {
+				.run_id = s->again ? 0 : s->run_id, .rule_id = s->rule_id, .rule = s->rule, .rule_version = s->rule_version,
+				.profile_id = s->profile_id, .key = s->key, .outcome = r->verdict == EMK_SUPPRESS ? "suppressed" : "cancelled",
+				.reason = r->reason ? r->reason : "activity", .facts = r->facts, .delivery_id = &s->id, .event_id = s->event_id,
+				.started_at = s->started_at, .due_at = s->due_at
+			};
+	}
+	if (refused == 0)
+		return;
+	args[0] = emk_spi_array(ids, NULL, refused, UUIDOID);
+	args[1] = emk_spi_array(until, final, refused, TIMESTAMPTZOID);
+	args[2] = emk_spi_array(reasons, NULL, refused, TEXTOID);
+	args[3] = TimestampTzGetDatum(now);
+	emk_spi_run(&refuse_plan, args, NULL, false, 0);
+	if (decided > 0)
+		emk_event_decide(d, decided, now);
+	for (int i = 0; i < n; i++)
+		if (runs[i].verdict != EMK_PASS)
+			emk_send_free_slot(sends[i]);
+}
+
+/* ---- claiming ---- */
+
+static Datum
+peer_array(EmkPeer **peers, int n)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		ids[i] = Int32GetDatum(peers[i]->endpoint_id);
+	return emk_spi_array(ids, NULL, n, INT4OID);
+}
+
+/* For endpoints that gave less than they were asked for: nothing is ready there before next_ready. */
+static void
+find_next(EmkPeer **peers, int n, TimestampTz now)
+{
+	Datum		args[3] = {peer_array(peers, n), TimestampTzGetDatum(now), Int16GetDatum(emk_setting_node())};
+
+	emk_spi_run(&next_plan, args, NULL, false, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Datum		next = emk_spi_datum(i, 2, &isnull);
+		EmkPeer    *p = emk_peer_find(emk_spi_int4(i, 1, 0));
+
+		p->maybe = false;
+		p->next_ready = isnull ? DT_NOEND : DatumGetTimestampTz(next);
+	}
+}
+
+static uint64
+find_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now)
+{
+	Datum	   *rooms = palloc(sizeof(Datum) * n);
+	Datum	   *lows = palloc(sizeof(Datum) * n);
+	Datum		args[6];
+
+	for (int i = 0; i < n; i++)
+	{
+		rooms[i] = Int32GetDatum(limits[i]);
+		lows[i] = TimestampTzGetDatum(peers[i]->low);
+	}
+	args[0] = peer_array(peers, n);
+	args[1] = emk_spi_array(rooms, NULL, n, INT4OID);
+	args[2] = emk_spi_array(lows, NULL, n, TIMESTAMPTZOID);
+	args[3] = TimestampTzGetDatum(now);
+	args[4] = Int16GetDatum(emk_setting_node());
+	args[5] = Int64GetDatum(total);
+	return emk_spi_run(&ready_plan, args, NULL, false, 0);
+}
+
+static void
+mark(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * n);
+	int			marked = 0;
+	Datum		args[3];
+
+	for (int i = 0; i < n; i++)
+		if (runs[i].verdict == EMK_PASS)
+		{
+			emk_peer_spend(sends[i]->peer, 1);
+			ids[marked++] = UUIDPGetDatum(&sends[i]->id);
+		}
+	if (marked == 0)
+		return;
+	args[0] = emk_spi_array(ids, NULL, marked, UUIDOID);
+	args[1] = Int64GetDatum(emk_send_epoch);
+	args[2] = TimestampTzGetDatum(now);
+	emk_spi_run(&mark_plan, args, NULL, false, 0);
+}
+
+int
+emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now)
+{
+	uint64		rows;
+	EmkSend   **sends;
+	EmkGateRun *runs;
+	EmkPeer   **drained = palloc(sizeof(EmkPeer *) * n);
+	int			ndrained = 0;
+	int			taken = 0;
+	int			passed = 0;
+
+	if (total <= 0)
+		return 0;
+	rows = find_ready(peers, limits, n, total, now);
+	sends = palloc(sizeof(EmkSend *) * Max(rows, 1));
+	runs = palloc(sizeof(EmkGateRun) * Max(rows, 1));
+	for (int i = 0; i < n; i++)
+	{
+		int			got = 0;
+
+		for (uint64 r = 0; r < rows; r++)
+			got += emk_spi_int4(r, 2, 0) == peers[i]->endpoint_id;
+		peers[i]->maybe = true;
+		if (got < limits[i] && rows < total)
+			drained[ndrained++] = peers[i];
+	}
+	for (uint64 r = 0; r < rows; r++)
+	{
+		bool		isnull;
+		EmkPeer    *p = emk_peer_find(emk_spi_int4(r, 2, 0));
+
+		sends[taken] = fill(r, p);
+		if (sends[taken] == NULL)
+			break;
+		p->low = Max(p->low, DatumGetTimestampTz(emk_spi_datum(r, 17, &isnull)) - SLACK);
+		taken++;
+	}
+	if (taken > 0)
+	{
+		ask(sends, runs, taken, now);
+		mark(sends, runs, taken, now);
+		for (int i = 0; i < taken; i++)
+			passed += runs[i].verdict == EMK_PASS;
+		refuse(sends, runs, taken, now);
+	}
+	if (ndrained > 0)
+		find_next(drained, ndrained, now);
+	return passed;
+}
+
+int
+emk_claim_lost(TimestampTz now)
+{
+	Datum		args[4] = {Int64GetDatum(emk_send_epoch), ObjectIdGetDatum(EMK_EPOCH_LOCK_CLASS),
+	Int16GetDatum(emk_setting_node()), ObjectIdGetDatum(MyDatabaseId)};
+	bool		isnull;
+	Datum		leases;
+
+	emk_spi_run(&leases_plan, args, NULL, false, 0);
+	leases = emk_spi_datum(0, 1, &isnull);
+	if (isnull)
+		return 0;
+	args[0] = leases;
+	args[1] = TimestampTzGetDatum(now);
+	args[2] = TimestampTzGetDatum(emk_clock_real());
+	args[3] = Int16GetDatum(emk_setting_node());
+	return (int) emk_spi_run(&release_plan, args, NULL, false, 0);
+}

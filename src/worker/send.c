@@ -1,0 +1,794 @@
+/*
+ * send.c: the delivery half of the worker: from rows of the outbox to answers and back. It owns the slots of what is under
+ * way and the order of things; peer.c knows the endpoints, claim.c and settle.c speak to the tables, deliver/http.c to the net.
+ *
+ * A delivery in the worker (EmkSend.state), with the function of each change:
+ *
+ *   free --emk_claim_ready--> claimed --commit, submit--> open --answer--> done --emk_settle_done, commit--> free
+ *   free --emk_send_adopt (its row is born in flight)--> claimed
+ *   claimed --rollback--> free           done --rollback--> done, settled by a later transaction
+ *
+ * Rules
+ * 1. No transaction, snapshot or lock is open while a request is under way.
+ * 2. What is marked in flight carries our epoch, and we hold the epoch's lock until this process ends. An epoch whose lock
+ *    nobody holds is dead, and its rows are anybody's (emk_claim_lost). A result is stored only where the row still
+ *    carries our epoch and the number of this try.
+ * 3. The WAL of a claim is flushed before its requests begin, whatever synchronous_commit says: nothing is sent for an event
+ *    that a crash could still take back.
+ * 4. Settling and claiming share a transaction. It begins when it is worth it: half of what is under way has been answered,
+ *    or the oldest answer waits for a millisecond.
+ * 5. eventmkt.max_in_flight counts tries of the last quarter second; older ones belong to slow endpoints, which have their
+ *    own limit, their breaker, and a falling share of the slots, so that they never keep the others from being served.
+ *
+ * Memory: slots and peers in TopMemoryContext; each slot a context of its own, reset when it is free.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "worker/send_int.h"
+
+#define SETTLE_AT_MOST	256
+#define SETTLE_WAIT		1000		/* microseconds an answer may wait for company */
+#define FAST			250000		/* a try younger than this counts against eventmkt.max_in_flight */
+#define POLL_EVERY		(5 * USECS_PER_SEC)
+#define LOST_EVERY		(2 * USECS_PER_SEC)
+#define LOG_EVERY		(10 * USECS_PER_SEC)
+#define LOOKUP_LINGERS	(30 * USECS_PER_SEC)	/* a look-up that was given up keeps its thread about so long */
+#define MAX_LINGERING	256
+
+int64		emk_send_epoch = 0;
+EmkSend    *emk_send_slots = NULL;
+int			emk_send_nslots = 0;
+
+static int	open_count = 0;
+static int	done_count = 0;
+static int	fast_count = 0;
+static int	lookups = 0;
+static int64 oldest_done = 0;		/* monotonic */
+static int64 fast_until = 0;		/* monotonic: when the oldest fast try becomes a slow one */
+static int	free_hint = 0;
+static int	reserved_total = 0;
+static int	adopted_count = 0;		/* slots in state claimed whose rows were born in flight */
+static bool scan_wanted = true;		/* somebody may have changed something: ask for all endpoints */
+static int64 scan_allowed = 0;		/* monotonic: not before */
+static int64 polled_at = 0;
+static int64 lost_at = 0;
+static int64 retry_at = 0;			/* monotonic: after an error, not before */
+static int64 backoff = 0;
+static int64 logged_at = 0;
+static int64 deadline = PG_INT64_MAX;	/* monotonic: emk_send_wait() returns then */
+static int64 offset = 0;			/* of business time, as of the last transaction */
+static int	rotation = 0;
+static int64 lingering[MAX_LINGERING];	/* monotonic times at which given-up look-ups are over */
+static int	nlingering = 0;
+static ResourceOwner signing = NULL;
+
+static EmkPlan epoch_plan = {
+	"SELECT pg_catalog.nextval('eventmkt_data.epoch_seq')", 0, {0}
+};
+
+double
+emk_send_random(void)
+{
+	return pg_prng_double(&pg_global_prng_state);
+}
+
+int
+emk_send_lookups(void)
+{
+	return lookups;
+}
+
+/* Business time outside a transaction */
+static TimestampTz
+business_now(void)
+{
+	return emk_clock_real() + offset;
+}
+
+/* ---- slots ---- */
+
+EmkSend *
+emk_send_take_slot(EmkPeer *peer)
+{
+	for (int i = 0; i < emk_send_nslots; i++)
+	{
+		EmkSend    *s = &emk_send_slots[(free_hint + i) % emk_send_nslots];
+
+		if (s->state != EMK_SEND_FREE)
+			continue;
+		free_hint = s->slot;
+		if (s->context == NULL)
+			s->context = AllocSetContextCreate(TopMemoryContext, "eventmkt delivery", ALLOCSET_SMALL_SIZES);
+		s->state = EMK_SEND_CLAIMED;
+		s->settled = false;
+		s->born_in = InvalidSubTransactionId;
+		s->peer = peer;
+		peer->in_flight++;
+		return s;
+	}
+	return NULL;
+}
+
+void
+emk_send_free_slot(EmkSend *s)
+{
+	Assert(s->state == EMK_SEND_CLAIMED || s->state == EMK_SEND_DONE);
+	s->state = EMK_SEND_FREE;
+	s->peer->in_flight--;
+	s->peer = NULL;
+	s->error = s->excerpt = NULL;
+	MemoryContextReset(s->context);
+	free_hint = Min(free_hint, s->slot);	/* the low slots are the ones whose handles are warm */
+}
+
+/* Counts what is under way: young tries, name look-ups, and which peers' names are known to resolve. */
+static void
+survey(int64 mono)
+{
+	int			seen = 0;
+	int			used = open_count + done_count;
+
+	fast_count = lookups = 0;
+	fast_until = PG_INT64_MAX;
+	for (int i = 0; i < emk_send_nslots && seen < used; i++)
+	{
+		EmkSend    *s = &emk_send_slots[i];
+
+		if (s->state == EMK_SEND_FREE)
+			continue;
+		seen++;
+		if (s->state != EMK_SEND_OPEN)
+			continue;
+		if (mono - s->sent_mono < FAST)
+		{
+			fast_count++;
+			fast_until = Min(fast_until, s->sent_mono + FAST);
+		}
+		if (emk_http_resolved(s->slot))
+			s->peer->warm_until = mono + 55 * USECS_PER_SEC;
+		else if (!s->peer->literal && s->peer->warm_until < mono)
+			lookups++;
+	}
+	while (nlingering > 0 && lingering[0] < mono)
+		memmove(lingering, lingering + 1, sizeof(int64) * --nlingering);
+	lookups += nlingering;
+}
+
+int
+emk_send_free_total(void)
+{
+	int			coming = reserved_total + adopted_count;
+	int			slots = emk_send_nslots - open_count - done_count - coming;
+
+	return Max(0, Min(slots, emk_guc_max_in_flight - fast_count - coming));
+}
+
+/* ---- sending ---- */
+
+static void
+answered(EmkSend *s, int status, int64 latency_us, const char *error, const char *retry_after)
+{
+	EmkTry		t = {.status = status, .attempts = s->attempts, .schedule = s->schedule, .nschedule = s->nschedule,
+		.retry_after = retry_after && retry_after[0] ? retry_after : NULL,
+		.now = business_now(), .real = emk_clock_real(), .spread = emk_send_random()
+	};
+
+	if (done_count++ == 0)
+		oldest_done = emk_clock_monotonic();
+	s->state = EMK_SEND_DONE;
+	s->status = status;
+	s->latency_us = latency_us;
+	s->plan = emk_retry_plan(&t);
+	if (status == 0)
+		s->error = MemoryContextStrdup(s->context, error[0] ? error : "no answer");
+	else if (s->plan.verdict != EMK_TRY_DELIVERED)
+	{
+		char		text[32];
+
+		snprintf(text, sizeof(text), "status %d", status);
+		s->error = MemoryContextStrdup(s->context, text);
+	}
+	emk_peer_learn(s->peer, s, t.now);
+}
+
+/* Signs and begins the request of a slot; what cannot begin is answered at once. */
+static void
+submit(EmkSend *s)
+{
+	EmkRequest	r = {.target = s->peer->target, .body = s->body, .length = s->length};
+	ResourceOwner before = CurrentResourceOwner;
+	char	   *id = r.id;
+
+	Assert(s->state == EMK_SEND_CLAIMED);
+	s->sent_at = emk_clock_real();
+	s->sent_mono = emk_clock_monotonic();
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		static const char hex[] = "0123456789abcdef";
+
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*id++ = '-';
+		*id++ = hex[s->id.data[i] >> 4];
+		*id++ = hex[s->id.data[i] & 15];
+	}
+	*id = '\0';
+	r.timestamp = s->sent_at / USECS_PER_SEC + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+	CurrentResourceOwner = signing;
+	if (emk_sign_message(r.signatures, r.id, r.timestamp, s->body, s->length, s->peer->secrets, s->peer->nsecrets,
+						 business_now()) == 0)
+		answered(s, 0, 0, "the message could not be signed", NULL);
+	else if (r.target == NULL || !emk_http_submit(s->slot, &r))
+		answered(s, 0, 0, "out of memory or file descriptors", NULL);
+	else
+	{
+		s->state = EMK_SEND_OPEN;
+		open_count++;
+	}
+	CurrentResourceOwner = before;
+}
+
+static void
+take_answers(void)
+{
+	const EmkAnswer *a;
+
+	while ((a = emk_http_answer()) != NULL)
+	{
+		EmkSend    *s = &emk_send_slots[a->slot];
+		int64		mono = emk_clock_monotonic();
+		MemoryContext before;
+
+		open_count--;
+		if (a->resolved)
+			s->peer->warm_until = mono + 55 * USECS_PER_SEC;
+		else if (!s->peer->literal && nlingering < MAX_LINGERING)
+			lingering[nlingering++] = mono + LOOKUP_LINGERS;
+		before = MemoryContextSwitchTo(s->context);
+		s->excerpt = emk_http_excerpt(a);
+		MemoryContextSwitchTo(before);
+		answered(s, a->status, a->latency_us, a->error, a->retry_after);
+	}
+}
+
+/* ---- claim at birth ---- */
+
+int64
+emk_send_lease(void)
+{
+	return emk_send_epoch;
+}
+
+bool
+emk_send_reserve(int32 endpoint_id)
+{
+	EmkPeer    *p;
+	int64		mono;
+	int64		when = PG_INT64_MAX;
+	int			encoding = GetDatabaseEncoding();
+
+	if (emk_send_epoch == 0 || !emk_guc_enabled || !emk_setting_is_home() ||
+		(encoding != PG_UTF8 && encoding != PG_SQL_ASCII) || emk_send_free_total() <= 0)
+		return false;
+	emk_peer_refresh();
+	p = emk_peer_find(endpoint_id);
+	mono = emk_clock_monotonic();
+	/* those that wait already go first */
+	if (p == NULL || p->maybe || emk_peer_capacity(p, emk_clock_now(), mono, &when) <= 0)
+	{
+		if (p != NULL)
+			p->maybe = true;
+		return false;
+	}
+	emk_peer_spend(p, 1);
+	p->reserved++;
+	reserved_total++;
+	return true;
+}
+
+static void
+drop_reservations(void)
+{
+	for (int i = 0; reserved_total > 0 && i < emk_peer_count; i++)
+	{
+		reserved_total -= emk_peers[i]->reserved;
+		emk_peers[i]->reserved = 0;
+	}
+	reserved_total = 0;
+}
+
+/* A slot with a copy of the row, which was inserted in flight. */
+static void
+adopt(const EmkOutbox *r, EmkPeer *p)
+{
+	EmkSend    *s = emk_send_take_slot(p);
+	MemoryContext before;
+
+	if (s == NULL)
+		elog(ERROR, "a delivery that was claimed at birth has no slot");
+	before = MemoryContextSwitchTo(s->context);
+	s->born_in = GetCurrentSubTransactionId();
+	s->id = r->id;
+	s->run_id = r->run_id;
+	s->rule_id = r->rule_id;
+	s->rule_version = r->rule_version;
+	s->rule = pstrdup(r->rule);
+	s->profile_id = pstrdup(r->profile_id);
+	s->key = pstrdup(r->key);
+	s->body = pstrdup(r->body);
+	s->length = strlen(s->body);
+	s->event_id = r->event_id;
+	s->started_at = r->started_at;
+	s->due_at = r->due_at;
+	s->depth = r->depth;
+	s->attempts = 1;
+	s->nschedule = p->nschedule;
+	s->schedule = palloc(sizeof(int32) * Max(p->nschedule, 1));
+	memcpy(s->schedule, p->schedule, sizeof(int32) * p->nschedule);
+	s->again = s->was_delivered = false;
+	MemoryContextSwitchTo(before);
+	adopted_count++;
+}
+
+void
+emk_send_adopt(const EmkOutbox *rows, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		EmkPeer    *p = rows[i].in_flight ? emk_peer_find(rows[i].endpoint_id) : NULL;
+
+		if (p == NULL)
+			continue;
+		adopt(&rows[i], p);
+		if (p->reserved > 0)
+		{
+			p->reserved--;
+			reserved_total--;
+		}
+	}
+}
+
+/* The fate of adopted deliveries is that of the transaction that inserted them. */
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	bool		commit = event == XACT_EVENT_COMMIT;
+
+	if (adopted_count == 0 || (!commit && event != XACT_EVENT_ABORT))
+		return;
+	for (int i = 0; i < emk_send_nslots; i++)
+	{
+		EmkSend    *s = &emk_send_slots[i];
+
+		if (s->state != EMK_SEND_CLAIMED || s->born_in == InvalidSubTransactionId)
+			continue;
+		s->born_in = InvalidSubTransactionId;
+		if (!commit)
+			emk_send_free_slot(s);
+	}
+	if (!commit)
+		adopted_count = 0;
+}
+
+static void
+at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (adopted_count == 0 || (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+		return;
+	for (int i = 0; i < emk_send_nslots; i++)
+	{
+		EmkSend    *s = &emk_send_slots[i];
+
+		if (s->state != EMK_SEND_CLAIMED || s->born_in != mine)
+			continue;
+		s->born_in = parent;
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			emk_send_free_slot(s);
+			adopted_count--;
+		}
+	}
+}
+
+/* Sends what was adopted by a transaction that has committed. */
+static void
+send_adopted(void)
+{
+	if (adopted_count == 0)
+		return;
+	XLogFlush(XactLastCommitEnd);
+	for (int i = 0; i < emk_send_nslots; i++)
+		if (emk_send_slots[i].state == EMK_SEND_CLAIMED)
+			submit(&emk_send_slots[i]);
+	adopted_count = 0;
+}
+
+/* ---- the turn ---- */
+
+/*
+ * The endpoints to ask for rows now, at most how many each, and, with them, when to ask again: `deadline` (monotonic) and the
+ * returned business time.
+ */
+static TimestampTz
+plan_claims(EmkPeer **peers, int *limits, int *n, int64 mono, bool scan)
+{
+	TimestampTz now = business_now();
+	TimestampTz next = DT_NOEND;
+	int			total = emk_send_free_total();
+	int			spare = emk_send_nslots - open_count - done_count;
+
+	*n = 0;
+	if (total == 0)
+	{
+		if (emk_send_nslots > open_count + done_count)
+			deadline = Min(deadline, fast_until);
+		return next;
+	}
+	for (int i = 0; i < emk_peer_count; i++)
+	{
+		EmkPeer    *p = emk_peers[(rotation + i) % emk_peer_count];
+		bool		wanted = p->maybe || scan || p->next_ready <= now;
+		int			room;
+
+		if (!wanted)
+		{
+			if (p->enabled && p->hold == NULL && p->in_flight < p->max_in_flight)
+				next = Min(next, p->next_ready);
+			continue;
+		}
+		room = emk_peer_capacity(p, now, mono, &deadline);
+		if (room == 0)
+		{
+			if (p->breaker.open_until > now && p->enabled && p->hold == NULL)
+				next = Min(next, p->breaker.open_until);
+			continue;
+		}
+		peers[*n] = p;
+		limits[(*n)++] = Min(room, Max(1, (spare + 3) / 4));
+	}
+	return next;
+}
+
+static bool
+settle_due(int64 mono)
+{
+	return done_count > 0 && (open_count == 0 || done_count >= 32 || done_count >= open_count ||
+							  mono - oldest_done >= SETTLE_WAIT);
+}
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	/* our plans go by the key they are given, however empty the tables look; until the end of the transaction */
+	NewGUCNestLevel();
+	for (int i = 0; i < 4; i++)
+	{
+		static const char *const settings[][2] = {
+			{"enable_seqscan", "off"}, {"enable_hashjoin", "off"}, {"enable_mergejoin", "off"},
+			{"plan_cache_mode", "force_generic_plan"}
+		};
+
+		set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+}
+
+static void
+finish(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	XLogFlush(XactLastCommitEnd);
+}
+
+/* One transaction: settles, then claims. Returns how many deliveries it claimed. */
+static int
+work(int64 mono, bool scan, int *settled)
+{
+	EmkPeer   **peers;
+	int		   *limits;
+	int			claimed = 0;
+	int			n;
+	TimestampTz now;
+
+	begin();
+	emk_peer_refresh();
+	offset = emk_clock_offset();
+	now = emk_clock_now();
+	*settled = emk_settle_done(SETTLE_AT_MOST, now);
+	emk_peer_write(mono);
+	if (emk_guc_enabled && emk_setting_is_home())
+	{
+		if (mono - lost_at >= LOST_EVERY)
+		{
+			lost_at = mono;
+			scan |= emk_claim_lost(now) > 0;
+		}
+		if (mono - polled_at >= POLL_EVERY)
+		{
+			polled_at = mono;
+			scan = true;
+			for (int i = 0; i < emk_peer_count; i++)
+				emk_peers[i]->low = DT_NOBEGIN;
+		}
+		peers = palloc(sizeof(EmkPeer *) * Max(emk_peer_count, 1));
+		limits = palloc(sizeof(int) * Max(emk_peer_count, 1));
+		plan_claims(peers, limits, &n, mono, scan);
+		if (n > 0)
+			claimed = emk_claim_ready(peers, limits, n, emk_send_free_total(), now);
+	}
+	finish();
+	return claimed;
+}
+
+/* After an ERROR: nothing was claimed or settled; says so once in a while, and lets some time pass. */
+static void
+recover(ErrorData *e)
+{
+	int64		mono = emk_clock_monotonic();
+
+	AbortCurrentTransaction();
+	for (int i = 0; i < emk_send_nslots; i++)
+	{
+		emk_send_slots[i].settled = false;
+		if (emk_send_slots[i].state == EMK_SEND_CLAIMED)
+			emk_send_free_slot(&emk_send_slots[i]);
+	}
+	backoff = Min(Max(backoff * 2, USECS_PER_SEC / 10), 10 * USECS_PER_SEC);
+	retry_at = mono + backoff;
+	if (emk_worker_is_gone())
+		return;
+	if (logged_at == 0 || mono - logged_at >= LOG_EVERY)
+	{
+		logged_at = mono;
+		ereport(LOG,
+				(errcode(e->sqlerrcode),
+				 errmsg("eventmkt could not settle or claim deliveries: %s", e->message),
+				 errdetail("It tries again in a moment; nothing is lost.")));
+	}
+}
+
+static void
+run(int64 mono, bool scan)
+{
+	MemoryContext before = CurrentMemoryContext;
+	volatile int settled = 0;
+	volatile int claimed = 0;
+	int64		took;
+
+	PG_TRY();
+	{
+		int			n = 0;
+
+		claimed = work(mono, scan, &n);
+		settled = n;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *e;
+
+		MemoryContextSwitchTo(before);
+		e = CopyErrorData();
+		FlushErrorState();
+		recover(e);
+		FreeErrorData(e);
+		MemoryContextSwitchTo(before);
+		return;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(before);
+	backoff = retry_at = 0;
+	emk_peer_written();
+	for (int i = 0; i < emk_send_nslots && (settled > 0 || claimed > 0); i++)
+	{
+		EmkSend    *s = &emk_send_slots[i];
+
+		if (s->state == EMK_SEND_DONE && settled > 0 && s->settled)
+		{
+			settled--;
+			done_count--;
+			emk_send_free_slot(s);
+		}
+		else if (s->state == EMK_SEND_CLAIMED)
+		{
+			claimed--;
+			submit(s);
+		}
+	}
+	oldest_done = emk_clock_monotonic();
+	took = oldest_done - mono;
+	if (scan)
+		scan_allowed = oldest_done + Max(10 * took, 2000);
+	emk_http_drive();
+	take_answers();
+	rotation++;
+}
+
+TimestampTz
+emk_send_turn(void)
+{
+	EmkPeer    *few[64];
+	int			limits[64];
+	EmkPeer   **peers = few;
+	int		   *caps = limits;
+	int64		mono;
+	int			n = 0;
+	bool		scan;
+	TimestampTz next;
+
+	if (emk_send_epoch == 0)
+		return DT_NOEND;
+	drop_reservations();
+	send_adopted();
+	emk_http_drive();
+	take_answers();
+	mono = emk_clock_monotonic();
+	if (mono < retry_at)
+	{
+		deadline = retry_at;
+		return DT_NOEND;
+	}
+	if (emk_peer_count > lengthof(few))
+	{
+		peers = palloc(sizeof(EmkPeer *) * emk_peer_count);
+		caps = palloc(sizeof(int) * emk_peer_count);
+	}
+	deadline = mono + POLL_EVERY;
+	survey(mono);
+	scan = (scan_wanted && mono >= scan_allowed) || mono - polled_at >= POLL_EVERY;
+	plan_claims(peers, caps, &n, mono, scan);
+	if (settle_due(mono) || scan || (n > 0 && !(done_count > 0 && emk_send_free_total() < emk_guc_max_in_flight / 4)))
+	{
+		if (scan)
+			scan_wanted = false;
+		run(mono, scan);
+		mono = emk_clock_monotonic();
+		deadline = mono + POLL_EVERY;
+		survey(mono);
+	}
+	next = plan_claims(peers, caps, &n, mono, false);
+	if (n > 0 && retry_at == 0)
+		deadline = Min(deadline, mono);
+	if (retry_at > 0)
+		deadline = Min(deadline, retry_at);
+	if (scan_wanted)
+		deadline = Min(deadline, scan_allowed);
+	if (done_count > 0)
+		deadline = Min(deadline, oldest_done + SETTLE_WAIT);
+	if (peers != few)
+	{
+		pfree(peers);
+		pfree(caps);
+	}
+	return next;
+}
+
+bool
+emk_send_wait(long timeout_ms)
+{
+	int64		end = emk_clock_monotonic() + timeout_ms * INT64CONST(1000);
+
+	if (emk_send_epoch == 0)
+	{
+		int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms,
+									   PG_WAIT_EXTENSION);
+
+		if (events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		return (events & WL_LATCH_SET) != 0;
+	}
+	end = Min(end, deadline);
+	for (;;)
+	{
+		int64		mono = emk_clock_monotonic();
+		EmkWoke		woke;
+
+		woke = emk_http_wait(mono >= end ? 0 : (end - mono + 999) / 1000);
+		if (woke == EMK_WOKE_LATCH)
+		{
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+			scan_wanted = true;
+			return true;
+		}
+		CHECK_FOR_INTERRUPTS();
+		emk_http_drive();
+		take_answers();
+		mono = emk_clock_monotonic();
+		if (mono >= end || settle_due(mono))
+			return false;
+		if (done_count > 0)
+			end = Min(end, oldest_done + SETTLE_WAIT);
+	}
+}
+
+/* ---- life ---- */
+
+/* A new epoch whose lock is ours until this process ends. */
+static void
+take_epoch(void)
+{
+	LOCKTAG		tag;
+	int64		epoch;
+
+	do
+	{
+		emk_spi_run(&epoch_plan, NULL, NULL, false, 0);
+		epoch = emk_spi_int8(0, 1, 0);
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, EMK_EPOCH_LOCK_CLASS, (uint32) epoch, EMK_EPOCH_LOCK_KIND);
+	} while (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL);
+	emk_send_epoch = epoch;
+}
+
+void
+emk_send_start(int slot, int slots)
+{
+	int			capacity;
+
+	if (emk_send_epoch != 0)
+		return;
+	capacity = emk_http_start();
+	if (emk_send_slots == NULL)
+	{
+		emk_send_slots = MemoryContextAllocZero(TopMemoryContext, sizeof(EmkSend) * capacity);
+		for (int i = 0; i < capacity; i++)
+			emk_send_slots[i].slot = i;
+		signing = ResourceOwnerCreate(NULL, "eventmkt signing");
+	}
+	if (emk_send_nslots == 0)
+	{
+		RegisterXactCallback(at_xact_end, NULL);
+		RegisterSubXactCallback(at_subxact_end, NULL);
+	}
+	emk_send_nslots = capacity;
+	emk_peer_init(slot, slots);
+	emk_settle_init();
+	begin();
+	take_epoch();
+	offset = emk_clock_offset();
+	finish();
+	scan_wanted = true;
+}
+
+void
+emk_send_stop(void)
+{
+	LOCKTAG		tag;
+
+	if (emk_send_epoch == 0)
+		return;
+	emk_http_stop();
+	for (int i = 0; i < emk_send_nslots; i++)
+	{
+		EmkSend    *s = &emk_send_slots[i];
+
+		if (s->state == EMK_SEND_FREE)
+			continue;
+		s->state = EMK_SEND_DONE;
+		emk_send_free_slot(s);
+	}
+	open_count = done_count = adopted_count = 0;
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, EMK_EPOCH_LOCK_CLASS, (uint32) emk_send_epoch, EMK_EPOCH_LOCK_KIND);
+	LockRelease(&tag, ExclusiveLock, true);
+	emk_send_epoch = 0;
+}

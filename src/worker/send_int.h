@@ -1,0 +1,127 @@
+/*
+ * send_int.h: private to the delivery half of the worker (send.c, peer.c, claim.c, settle.c).
+ */
+#ifndef EMK_WORKER_SEND_INT_H
+#define EMK_WORKER_SEND_INT_H
+
+#include "deliver/deliver.h"
+#include "event/event.h"
+#include "worker/worker.h"
+
+/* An endpoint as the worker knows it: its definition, what it learnt of it, and what is under way. In TopMemoryContext. */
+typedef struct EmkPeer
+{
+	int32		endpoint_id;	/* hash key */
+	/* definition, as of the last load */
+	char		name[EMK_MAX_NAME_BYTES + 1];
+	char	   *url;
+	EmkTarget  *target;
+	int			max_in_flight;
+	int			rate_limit;		/* 0: none */
+	int64		give_up_after;	/* microseconds */
+	int			nschedule;
+	int32	   *schedule;
+	bool		enabled;
+	bool		exists;			/* false: dropped, kept until nothing is under way */
+	bool		literal;		/* no name is looked up */
+	const char *hold;			/* why nothing is sent though it is enabled, or NULL; static text */
+	int			nsecrets;
+	EmkSecret	secrets[EMK_SECRETS_MAX];
+	/* health */
+	EmkBreaker	breaker;
+	TimestampTz last_success;	/* 0: none */
+	TimestampTz last_failure;
+	char		last_error[256];
+	const char *disable;		/* to be disabled for this reason in the next transaction */
+	const char *announce;		/* state to be notified in the next transaction */
+	bool		dirty;			/* endpoint_state is behind in what matters */
+	bool		touched;		/* … or only in its times */
+	int64		written_at;		/* monotonic */
+	/* flow */
+	int			in_flight;
+	int			reserved;		/* by emk_send_reserve(), until adopted */
+	double		tokens;
+	int64		tokens_at;		/* monotonic */
+	int64		warm_until;		/* monotonic: until then its name needs no new look-up */
+	bool		maybe;			/* rows may be ready */
+	TimestampTz next_ready;		/* business time: the earliest row known to wait */
+	TimestampTz low;			/* nothing ready lies before, until the next full scan */
+} EmkPeer;
+
+typedef enum EmkSendState
+{
+	EMK_SEND_FREE,
+	EMK_SEND_CLAIMED,			/* marked in flight by a transaction that has not committed yet */
+	EMK_SEND_OPEN,
+	EMK_SEND_DONE				/* answered, to be settled */
+} EmkSendState;
+
+/* One delivery under way; its index is its HTTP slot. Strings live in its context, which is reset when it is free. */
+typedef struct EmkSend
+{
+	EmkSendState state;
+	int			slot;
+	MemoryContext context;
+	EmkPeer    *peer;
+	SubTransactionId born_in;	/* claimed at birth: by whom; InvalidSubTransactionId once committed, or not so claimed */
+	pg_uuid_t	id;
+	int64		run_id;
+	int32		rule_id;
+	int32		rule_version;
+	char	   *rule;
+	char	   *profile_id;
+	char	   *key;
+	char	   *body;			/* UTF-8 */
+	size_t		length;
+	int64		event_id;
+	TimestampTz started_at;
+	TimestampTz due_at;
+	int			depth;
+	int			attempts;		/* this try included */
+	int			nschedule;
+	int32	   *schedule;
+	bool		again;			/* a redelivery: its run has its decision already */
+	bool		was_delivered;	/* … which said delivered */
+	TimestampTz sent_at;		/* real time */
+	int64		sent_mono;
+	/* outcome */
+	EmkTryPlan	plan;
+	int			status;
+	int64		latency_us;
+	char	   *error;
+	char	   *excerpt;
+	bool		settled;		/* handled by the transaction under way: free the slot when it has committed */
+} EmkSend;
+
+/* send.c */
+extern int64 emk_send_epoch;
+extern EmkSend *emk_send_slots;
+extern int	emk_send_nslots;
+extern EmkSend *emk_send_take_slot(EmkPeer *peer);	/* NULL: none is free */
+extern void emk_send_free_slot(EmkSend *send);
+extern int	emk_send_free_total(void);
+extern int	emk_send_lookups(void);	/* name look-ups that may hold a thread */
+extern double emk_send_random(void);
+
+/* peer.c */
+extern EmkPeer **emk_peers;
+extern int	emk_peer_count;
+extern bool emk_peer_refresh(void);	/* loads what changed; inside open SPI */
+extern EmkPeer *emk_peer_find(int32 endpoint_id);
+/* How many tries may begin now. *when: monotonic time at which to ask again, for a rate limit; untouched otherwise. */
+extern int	emk_peer_capacity(EmkPeer *peer, TimestampTz now, int64 mono, int64 *when);
+extern void emk_peer_spend(EmkPeer *peer, int n);
+extern void emk_peer_learn(EmkPeer *peer, const EmkSend *send, TimestampTz now);
+extern void emk_peer_write(int64 mono);		/* endpoint_state, disabling, NOTIFY; inside open SPI */
+extern void emk_peer_written(void);			/* after commit */
+extern void emk_peer_init(int slot, int slots);
+
+/* claim.c: both inside open SPI; claimed rows are slots in state EMK_SEND_CLAIMED */
+extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
+extern int	emk_claim_lost(TimestampTz now);
+
+/* settle.c: inside open SPI; all slots in state EMK_SEND_DONE, at most `max` */
+extern int	emk_settle_done(int max, TimestampTz now);
+extern void emk_settle_init(void);
+
+#endif

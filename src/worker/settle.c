@@ -1,0 +1,290 @@
+/*
+ * settle.c: storing what came of tries: one statement updates the rows and writes the attempts, one the decisions. A row that
+ * no longer carries our epoch and the number of the try was taken over by somebody else and stays untouched.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "rule/rule.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+#include "worker/send_int.h"
+
+#define DELIVERED_EVENT "Message Delivered"
+
+static EmkPlan settle_plan = {
+	"WITH s AS (UPDATE eventmkt_data.delivery AS d SET status = u.status, lease = NULL, next_attempt_at = u.next_at, "
+	"settled_at = CASE WHEN u.status OPERATOR(pg_catalog.=) 'retrying' THEN d.settled_at ELSE $12 END, "
+	"last_status = u.http, last_error = u.error "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
+	"pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), "
+	"pg_catalog.unnest($10)) AS u (ord, id, attempt, status, next_at, http, error, sent_at, latency, response) "
+	"WHERE d.id OPERATOR(pg_catalog.=) u.id AND d.status OPERATOR(pg_catalog.=) 'in_flight' "
+	"AND d.lease OPERATOR(pg_catalog.=) $11 AND d.attempts OPERATOR(pg_catalog.=) u.attempt "
+	"RETURNING u.ord, u.id, u.attempt, u.sent_at, u.latency, u.http, u.error, u.response), "
+	"a AS (INSERT INTO eventmkt_data.attempt (delivery_id, attempt, started_at, latency_us, status, error, response) "
+	"SELECT s.id, s.attempt, s.sent_at, s.latency, s.http, s.error, s.response FROM s) SELECT s.ord FROM s", 12,
+	{INT4ARRAYOID, UUIDARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
+	TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8OID, TIMESTAMPTZOID}
+};
+static EmkPlan release_held_plan = {
+	"UPDATE eventmkt_data.pending_trigger AS p SET wake_at = $4 "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u (profile_id, rule_id, key) "
+	"WHERE p.profile_id OPERATOR(pg_catalog.=) u.profile_id AND p.rule_id OPERATOR(pg_catalog.=) u.rule_id "
+	"AND p.key OPERATOR(pg_catalog.=) u.key AND p.state OPERATOR(pg_catalog.=) 'held' "
+	"AND p.wake_at OPERATOR(pg_catalog.>) $4 AND p.wake_at OPERATOR(pg_catalog.<) 'infinity'", 4,
+	{TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
+};
+static EmkPlan named_plan = {
+	"SELECT EXISTS (SELECT FROM eventmkt_data.rule_event WHERE name OPERATOR(pg_catalog.=) 'Message Delivered')", 0, {0}
+};
+
+static Oid	rule_event_relid = InvalidOid;
+static bool named = false;		/* does a rule name DELIVERED_EVENT? valid while rule_event_relid is */
+
+static void
+forget(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == rule_event_relid)
+		rule_event_relid = InvalidOid;
+}
+
+void
+emk_settle_init(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	registered = true;
+}
+
+/* ---- rows ---- */
+
+static const char *
+status_of(const EmkSend *s)
+{
+	if (s->plan.verdict == EMK_TRY_DELIVERED)
+		return "delivered";
+	if (s->plan.verdict != EMK_TRY_RETRY)
+		return "dead";
+	return s->peer->exists ? "retrying" : s->was_delivered ? "delivered" : "cancelled";
+}
+
+static TimestampTz
+next_of(const EmkSend *s, TimestampTz now)
+{
+	return s->plan.verdict == EMK_TRY_RETRY ? s->plan.next : now;
+}
+
+/* Stores n tries; marks in `stored` those whose row was still ours. */
+static void
+store(EmkSend **sends, int n, bool *stored, TimestampTz now)
+{
+	Datum		args[12];
+	Datum	   *c[10];
+	bool	   *null_http = palloc(n);
+	bool	   *null_error = palloc(n);
+	bool	   *null_response = palloc(n);
+
+	for (int i = 0; i < 10; i++)
+		c[i] = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < n; i++)
+	{
+		EmkSend    *s = sends[i];
+
+		c[0][i] = Int32GetDatum(i);
+		c[1][i] = UUIDPGetDatum(&s->id);
+		c[2][i] = Int32GetDatum(s->attempts);
+		c[3][i] = CStringGetTextDatum(status_of(s));
+		c[4][i] = TimestampTzGetDatum(next_of(s, now));
+		c[5][i] = Int32GetDatum(s->status);
+		null_http[i] = s->status == 0;
+		null_error[i] = s->error == NULL;
+		c[6][i] = s->error ? CStringGetTextDatum(s->error) : (Datum) 0;
+		c[7][i] = TimestampTzGetDatum(s->sent_at);
+		c[8][i] = Int64GetDatum(s->latency_us);
+		null_response[i] = s->excerpt == NULL;
+		c[9][i] = s->excerpt ? CStringGetTextDatum(s->excerpt) : (Datum) 0;
+		stored[i] = false;
+	}
+	args[0] = emk_spi_array(c[0], NULL, n, INT4OID);
+	args[1] = emk_spi_array(c[1], NULL, n, UUIDOID);
+	args[2] = emk_spi_array(c[2], NULL, n, INT4OID);
+	args[3] = emk_spi_array(c[3], NULL, n, TEXTOID);
+	args[4] = emk_spi_array(c[4], NULL, n, TIMESTAMPTZOID);
+	args[5] = emk_spi_array(c[5], null_http, n, INT4OID);
+	args[6] = emk_spi_array(c[6], null_error, n, TEXTOID);
+	args[7] = emk_spi_array(c[7], NULL, n, TIMESTAMPTZOID);
+	args[8] = emk_spi_array(c[8], NULL, n, INT8OID);
+	args[9] = emk_spi_array(c[9], null_response, n, TEXTOID);
+	args[10] = Int64GetDatum(emk_send_epoch);
+	args[11] = TimestampTzGetDatum(now);
+	emk_spi_run(&settle_plan, args, NULL, false, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		stored[emk_spi_int4(i, 1, 0)] = true;
+}
+
+/* ---- decisions ---- */
+
+static const char *
+facts_of(const EmkSend *s)
+{
+	StringInfoData buf;
+
+	if (s->plan.verdict == EMK_TRY_DELIVERED && s->attempts == 1)
+		return NULL;
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "{\"attempts\": %d", s->attempts);
+	if (s->status != 0)
+		appendStringInfo(&buf, ", \"status\": %d", s->status);
+	if (s->error != NULL)
+	{
+		appendStringInfoString(&buf, ", ");
+		emk_json_append_string(&buf, "error", s->error);
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
+static void
+decide(EmkSend **sends, int n, const bool *stored, TimestampTz now)
+{
+	EmkDecision *d = palloc0(sizeof(EmkDecision) * n);
+	int			decided = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		EmkSend    *s = sends[i];
+		const char *status = status_of(s);
+
+		if (!stored[i] || strcmp(status, "retrying") == 0 || (s->was_delivered && s->plan.verdict != EMK_TRY_DEAD))
+			continue;
+		d[decided++] = (EmkDecision) {
+			.run_id = s->again ? 0 : s->run_id, .rule_id = s->rule_id, .rule = s->rule, .rule_version = s->rule_version,
+			.profile_id = s->profile_id, .key = s->key, .outcome = status,
+			.reason = status[0] == 'c' ? "endpoint_dropped" : s->plan.reason ? s->plan.reason : s->again ? "redelivered" : NULL,
+			.facts = facts_of(s), .delivery_id = &s->id, .event_id = s->event_id, .started_at = s->started_at,
+			.due_at = s->due_at
+		};
+	}
+	if (decided > 0)
+		emk_event_decide(d, decided, now);
+}
+
+/* Runs that were held because an earlier send of their rule, profile and key was open: it is not any more. */
+static void
+release_held(EmkSend **sends, int n, const bool *stored, TimestampTz now)
+{
+	Datum	   *c[3];
+	Datum		args[4];
+	int			k = 0;
+
+	for (int i = 0; i < 3; i++)
+		c[i] = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < n; i++)
+	{
+		const EmkRule *rule;
+
+		if (!stored[i] || (sends[i]->plan.verdict == EMK_TRY_RETRY && sends[i]->peer->exists))
+			continue;
+		rule = emk_rule_get(sends[i]->rule_id, sends[i]->rule_version);
+		if (rule == NULL || rule->reentry == NULL)
+			continue;
+		c[0][k] = CStringGetTextDatum(sends[i]->profile_id);
+		c[1][k] = Int32GetDatum(sends[i]->rule_id);
+		c[2][k++] = CStringGetTextDatum(sends[i]->key);
+	}
+	if (k == 0)
+		return;
+	args[0] = emk_spi_array(c[0], NULL, k, TEXTOID);
+	args[1] = emk_spi_array(c[1], NULL, k, INT4OID);
+	args[2] = emk_spi_array(c[2], NULL, k, TEXTOID);
+	args[3] = TimestampTzGetDatum(now);
+	if (emk_spi_run(&release_held_plan, args, NULL, false, 0) > 0)
+		emk_wake_at_commit();
+}
+
+/* ---- the engine's own event ---- */
+
+static bool
+is_named(void)
+{
+	if (!OidIsValid(rule_event_relid))
+	{
+		Oid			relid = emk_setting_table("rule_event");
+
+		emk_spi_run(&named_plan, NULL, NULL, false, 0);
+		named = emk_spi_bool(0, 1, false);
+		rule_event_relid = relid;
+	}
+	return named;
+}
+
+static void
+tell(const EmkSend *s, TimestampTz now)
+{
+	const int32 *rules;
+	EmkMatchInput in = {.name = DELIVERED_EVENT, .profile_id = s->profile_id, .depth = s->depth + 1, .occurred_at = now,
+	.now = now};
+	StringInfoData buf;
+	EmkEvent	ev = {.event_id = emk_event_next_id(), .profile_id = s->profile_id, .name = DELIVERED_EVENT,
+		.occurred_at = now, .received_at = now, .depth = s->depth + 1
+	};
+	int			n;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	emk_json_append_string(&buf, "rule", s->rule);
+	appendStringInfoString(&buf, ", ");
+	emk_json_append_string(&buf, "key", s->key);
+	appendStringInfoString(&buf, ", ");
+	emk_json_append_string(&buf, "endpoint", s->peer->name);
+	appendStringInfoString(&buf, ", ");
+	emk_json_append_string(&buf, "delivery_id", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&s->id))));
+	appendStringInfoChar(&buf, '}');
+	ev.properties = emk_json_parse(buf.data);
+	emk_event_append(&ev);
+	in.properties = ev.properties;
+	n = emk_rule_match(&in, &rules);
+	if (n > 0)
+	{
+		EmkWork		work = {.kind = 'e', .event_id = ev.event_id, .profile_id = ev.profile_id, .occurred_at = now,
+			.rules = rules, .nrules = n
+		};
+
+		emk_event_enqueue(&work, 1);
+	}
+}
+
+int
+emk_settle_done(int max, TimestampTz now)
+{
+	EmkSend   **sends = palloc(sizeof(EmkSend *) * max);
+	bool	   *stored = palloc(max);
+	int			n = 0;
+
+	for (int i = 0; i < emk_send_nslots && n < max; i++)
+		if (emk_send_slots[i].state == EMK_SEND_DONE)
+			sends[n++] = &emk_send_slots[i];
+	if (n == 0)
+		return 0;
+	store(sends, n, stored, now);
+	decide(sends, n, stored, now);
+	release_held(sends, n, stored, now);
+	for (int i = 0; i < n; i++)
+	{
+		EmkSend    *s = sends[i];
+
+		s->settled = true;
+		if (!stored[i])
+			continue;
+		if (s->plan.verdict == EMK_TRY_RETRY)
+			s->peer->next_ready = Min(s->peer->next_ready, s->plan.next);
+		else if (s->plan.verdict == EMK_TRY_DELIVERED && !s->again && s->depth < EMK_MAX_DEPTH && is_named())
+			tell(s, now);
+	}
+	return n;
+}
