@@ -32,7 +32,6 @@
 #define CHECK_EVERY	USECS_PER_SEC
 #define POLL_MS		5000
 
-#pragma weak emk_worker_loop
 
 static EmkStart me;
 static EmkSlot *my_slot = NULL; /* in shared memory; NULL when not preloaded */
@@ -247,10 +246,7 @@ run_loop(void)
 
 	PG_TRY();
 	{
-		if (emk_worker_loop != NULL)
-			emk_worker_loop(me.slot, me.nslots);
-		else
-			idle();
+		emk_worker_loop(me.slot, me.nslots);
 	}
 	PG_CATCH();
 	{

@@ -1,0 +1,275 @@
+/*
+ * loop.c: the life of one worker: SPINE 2.
+ *
+ * A turn: [take work, decide what is due at once] → [take due runs, decide] → send (settle, claim, submit) → sleep. Each bracket
+ * is one transaction. Nothing that is not yet done lives in memory: a turn that fails loses only time.
+ *
+ * What is decided while its endpoint is free is born in flight (emk_send_reserve) and leaves right after the commit.
+ *
+ * It sleeps until the earliest of: the next run's wake time, the next delivery, curl's sockets and timers, the latch, the safety
+ * poll. A turn that only a socket woke looks neither for work nor for runs.
+ *
+ * low water: due runs that ended leave dead entries at the head of the wake index, so the scan starts at `low`, the oldest wake
+ * time that can be there as far as this worker knows. Others may put older ones: every safety poll, and every wake, starts at the
+ * beginning again, but no more often than a hundred times what such a sweep costs.
+ *
+ * A batch that fails is halved until it is one row, and a row that fails alone three times is set aside (quarantine). Faults of the
+ * server (no space, no memory, shutdown, locks) are waited out instead.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "pgstat.h"
+#include "utils/snapmgr.h"
+#include "worker/pass.h"
+#include "worker/worker.h"
+
+#define BATCH_MAX 2000
+#define SAFETY_POLL (5 * USECS_PER_SEC)
+#define MAINTAIN_EVERY (3600 * USECS_PER_SEC)
+#define RETRIES_ALONE 3
+#define SWEEP_SHARE 100
+#define AFTER_FAILURE (USECS_PER_SEC / 20)
+
+/* One of the two phases of a turn, with what it learnt from failures */
+typedef struct Phase
+{
+	const char *name;
+	int			batch;			/* rows a transaction; halved by a failure, doubled by a success */
+	int			failed_alone;	/* times in a row that a batch of one failed */
+	int64		not_before;		/* monotonic: wait out a fault of the server */
+	int64		last_report;	/* monotonic: of the last log line */
+	char		error[256];		/* the last message, for the decision of what is set aside */
+} Phase;
+
+static Phase work_phase = {"work", BATCH_MAX};
+static Phase due_phase = {"due runs", BATCH_MAX};
+static Phase aside_phase = {"set aside", 1};
+static Phase upkeep_phase = {"upkeep", 1};
+static int	my_slot;
+static int	my_slots;
+static TimestampTz low = DT_NOBEGIN;	/* no run that I know of wakes before */
+static TimestampTz next_wake = DT_NOBEGIN;	/* of a run; DT_NOBEGIN: look */
+static int64 next_sweep = 0;	/* monotonic: when `low` may be forgotten */
+static int64 next_maintain = 0;
+static bool more_work;			/* the last scan for work took a full batch, or failed */
+
+static void
+begin(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+}
+
+static void
+finish(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Faults that are the server's: waiting helps, setting a row aside does not. */
+static bool
+is_server_fault(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case MAKE_SQLSTATE('0', '8', '0', '0', '0'):
+		case MAKE_SQLSTATE('2', '5', '0', '0', '0'):
+		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):
+		case MAKE_SQLSTATE('4', '2', '0', '0', '0'):
+		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):
+		case MAKE_SQLSTATE('5', '5', '0', '0', '0'):
+		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):
+		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+learn(Phase *phase, const ErrorData *e)
+{
+	int64		now = emk_clock_monotonic();
+
+	if (phase->last_report == 0 || now - phase->last_report > 10 * USECS_PER_SEC)
+	{
+		/* the message may hold a value from the data: only its code is written, the text goes to the decision */
+		ereport(LOG,
+				(errmsg("eventmkt: a batch of %s failed with SQLSTATE %s and will be tried again", phase->name,
+						unpack_sql_state(e->sqlerrcode))));
+		phase->last_report = now;
+	}
+	if (is_server_fault(e->sqlerrcode))
+		phase->not_before = now + USECS_PER_SEC / 5;
+	else if (phase->batch > 1)
+		phase->batch /= 2;
+	else
+		phase->failed_alone++;
+}
+
+static int
+set_work_aside(int batch)
+{
+	emk_trigger_quarantine_work(work_phase.error, my_slot, my_slots, emk_clock_now());
+	return 1;
+}
+
+static int
+set_due_aside(int batch)
+{
+	emk_trigger_quarantine_due(due_phase.error, emk_clock_now());
+	return 1;
+}
+
+/* Runs fn in a transaction; an ERROR ends the transaction and is learnt from. Returns rows handled, -1 after an ERROR. */
+static int
+guarded(Phase *phase, int (*fn) (int batch))
+{
+	MemoryContext outside = CurrentMemoryContext;
+	volatile int n = -1;
+
+	if (emk_clock_monotonic() < phase->not_before)
+		return 0;
+	PG_TRY();
+	{
+		begin();
+		n = fn(phase->batch);
+		finish();
+		phase->batch = Min(BATCH_MAX, phase->batch * 2);
+		phase->failed_alone = 0;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *e;
+
+		MemoryContextSwitchTo(outside);
+		e = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(outside);
+		n = -1;
+		if (!emk_worker_is_gone())
+		{
+			learn(phase, e);
+			strlcpy(phase->error, e->message, sizeof(phase->error));
+		}
+		FreeErrorData(e);
+	}
+	PG_END_TRY();
+	if (phase->failed_alone >= RETRIES_ALONE)
+	{
+		phase->failed_alone = 0;
+		guarded(&aside_phase, phase == &work_phase ? set_work_aside : set_due_aside);
+	}
+	return n;
+}
+
+static void
+fire(EmkPass *p)
+{
+	if (p->due.n > 0 || p->decisions.n > 0)
+		emk_worker_fire(p);
+}
+
+static int
+take_work(int batch)
+{
+	EmkPass		p = {emk_clock_now(), emk_send_lease()};
+	int			n = emk_trigger_take_work(batch, my_slot, my_slots, p.now, &p.due, &p.decisions);
+
+	fire(&p);
+	return n;
+}
+
+static int
+take_due(int batch)
+{
+	EmkPass		p = {emk_clock_now(), emk_send_lease()};
+	int64		begun = emk_clock_monotonic();
+	bool		sweep = begun >= next_sweep;
+	int			n;
+
+	if (sweep)
+		low = DT_NOBEGIN;
+	n = emk_trigger_take_due(batch, low, p.now, &p.due);
+	fire(&p);
+	next_wake = emk_trigger_next_wake(low);
+	low = next_wake;
+	if (sweep)
+		next_sweep = emk_clock_monotonic() + Max(SAFETY_POLL / 2, SWEEP_SHARE * (emk_clock_monotonic() - begun));
+	return n;
+}
+
+static int
+upkeep(int batch)
+{
+	emk_worker_maintain(emk_clock_now());
+	next_maintain = emk_clock_monotonic() + MAINTAIN_EVERY;
+	return 0;
+}
+
+static int64
+microseconds_until(TimestampTz t, int64 offset)
+{
+	if (t == DT_NOEND)
+		return PG_INT64_MAX;
+	return t == DT_NOBEGIN ? 0 : Max(0, t - (emk_clock_real() + offset));
+}
+
+/* One turn: returns how long to sleep, in microseconds. */
+static int64
+turn(bool woken)
+{
+	static int64 last_poll = 0;
+	static int64 offset = 0;
+	int64		now = emk_clock_monotonic();
+	TimestampTz next_delivery;
+	int			work = 0;
+	int			due = 0;
+
+	if (woken || now - last_poll >= SAFETY_POLL)
+	{
+		last_poll = now;
+		next_wake = DT_NOBEGIN;
+		work = guarded(&work_phase, take_work);
+		StartTransactionCommand();
+		offset = emk_clock_offset();
+		CommitTransactionCommand();
+		if (now >= next_maintain)
+			guarded(&upkeep_phase, upkeep);
+	}
+	if (microseconds_until(next_wake, offset) == 0)
+		due = guarded(&due_phase, take_due);
+	next_delivery = emk_send_turn();
+	more_work = work != 0;
+	if (work > 0 || due > 0)
+		return 0;
+	if (work < 0 || due < 0)
+		return AFTER_FAILURE;
+	return Min(Min(microseconds_until(next_wake, offset), microseconds_until(next_delivery, offset)),
+			   Max(0, SAFETY_POLL - (emk_clock_monotonic() - last_poll)));
+}
+
+void
+emk_worker_loop(int slot, int slots)
+{
+	bool		woken = true;
+
+	my_slot = slot;
+	my_slots = slots;
+	next_sweep = next_maintain = 0;
+	next_wake = DT_NOBEGIN;
+	emk_send_start(slot, slots);
+	while (emk_worker_go_on())
+	{
+		int64		us = turn((emk_worker_take_wake() && woken) || more_work);
+
+		pgstat_report_activity(STATE_IDLE, NULL);
+		woken = emk_send_wait((long) Min((us + 999) / 1000, SAFETY_POLL / 1000));
+	}
+	emk_send_stop();
+}
