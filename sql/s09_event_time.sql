@@ -23,7 +23,7 @@ SELECT eventmkt.run_due() AS rows;
 SELECT profile_id, rule, outcome FROM eventmkt_data.decision WHERE profile_id = 'h' ORDER BY 2;
 -- stamps far in the future are refused, a little ahead is allowed
 SELECT eventmkt.track('f', 'A', '{}', eventmkt.clock() + interval '59 minutes') IS NULL AS x;
-\set VERBOSITY verbose
+\set VERBOSITY terse
 \set SHOW_CONTEXT never
 DO $$ BEGIN PERFORM eventmkt.track('f', 'A', '{}', eventmkt.clock() + interval '61 minutes');
 EXCEPTION WHEN datetime_field_overflow THEN RAISE WARNING '% %', SQLSTATE, SQLERRM; END $$;
