@@ -25,7 +25,7 @@ bench_setup() {
 
 # bench_up [pg_up option]…: a cluster with realistic settings, everything durable, and a database with the extension
 bench_up() {
-	pg_up -p -c fsync=on -c shared_buffers=1GB -c max_wal_size=8GB -c checkpoint_timeout=30min -c autovacuum=on \
+	pg_up -c shared_preload_libraries=eventmkt -c fsync=on -c shared_buffers=1GB -c max_wal_size=8GB -c checkpoint_timeout=30min -c autovacuum=on \
 		-c maintenance_work_mem=256MB -c max_worker_processes=16 -c track_commit_timestamp=on \
 		-c eventmkt.allowed_networks=127.0.0.0/8 -c eventmkt.allow_plain_http=on "$@" -d bench || return 1
 	sql -c "CREATE EXTENSION eventmkt" -c "SET client_min_messages = warning" -c "SELECT count(*) FROM eventmkt.init()" \
@@ -158,4 +158,55 @@ write_section() {
 		$0 == b {print; while ((getline line < new) > 0) print line; skip = 1}
 		$0 == e {skip = 0}
 		!skip' "$file" > "$file.new" && mv "$file.new" "$file"
+}
+
+# ---- deliveries ----
+
+# start_receiver LOG: sets PORT and RECEIVER
+start_receiver() {
+	"$BENCH_TMP/recv" "$1" > "$BENCH_TMP/port" &
+	RECEIVER=$!
+	until [ -s "$BENCH_TMP/port" ]; do read -r -t 0.05 <> <(:); done
+	PORT=$(cat "$BENCH_TMP/port")
+}
+
+# receiver_notes LOG: has the receiver write down what came since the last time, and loads it into the table arrival
+receiver_notes() {
+	rm -f "$1"
+	kill -USR1 "$RECEIVER"
+	until [ -f "$1" ]; do read -r -t 0.05 <> <(:); done
+	sql -c "DROP TABLE IF EXISTS arrival" -c "CREATE UNLOGGED TABLE arrival (id uuid, us bigint, path text)" \
+		-c "\\copy arrival FROM '$1'" \
+		-c "ALTER TABLE arrival ADD at timestamptz" \
+		-c "UPDATE arrival SET at = timestamptz 'epoch' + us * interval '1 microsecond'" -c "ANALYZE arrival"
+}
+
+# wait_until SECONDS QUERY: until the query says t
+wait_until() {
+	local end=$((SECONDS + $1))
+	until [ "$(sql -c "$2")" = t ]; do
+		[ $SECONDS -lt $end ] || { echo "waited $1 s in vain for: $2" >&2; return 1; }
+		sleep 0.1
+	done
+}
+
+worker_pid() { sql -c "SELECT pid FROM pg_stat_activity WHERE backend_type ~ 'eventmkt' AND backend_type !~ 'launcher' LIMIT 1"; }
+worker_cpu() { cut -d' ' -f1 "/proc/$1/schedstat"; }
+
+# endpoint NAME PATH [arguments]
+endpoint() {
+	local name=$1 path=$2
+	shift 2
+	sql -c "SET client_min_messages = error" -c "SELECT eventmkt.create_endpoint('$name', 'http://127.0.0.1:$PORT$path'${1:+, $1})" >/dev/null
+}
+
+# park COUNT FROM TO: runs of rule 1 that wake between the two intervals from now
+park() {
+	sql -c "INSERT INTO eventmkt_data.pending_trigger (run_id, node, rule_id, rule_version, profile_id, key, slot, state, started_at,
+			event_id, event_name, event_at, properties, last_at, due_at, wake_at, received_at, created_at, depth)
+		SELECT i.id, 0, r.rule_id, r.version, 'p' || (i.i::bigint * 7919 % 100000000), '', i.id, 'waiting', s.at, i.id, r.on_event, s.at,
+			'{\"sku\": \"sku-1042\", \"name\": \"Linen shirt\", \"amount\": 49.9, \"cart_id\": \"c-77\"}', s.at, w.at, w.at, s.at, s.at, 0
+		FROM (SELECT i, nextval('eventmkt_data.run_id_seq') AS id FROM generate_series(1, $1) i) i,
+			LATERAL (SELECT eventmkt.clock() + interval '$2' + i.i * (interval '$3' - interval '$2') / $1 AS at) w,
+			LATERAL (SELECT w.at - interval '1 day' AS at) s, eventmkt_data.rule r WHERE r.name = 'parked'"
 }
