@@ -15,6 +15,10 @@
 
 #define WEEK_ORIGIN (2 * USECS_PER_DAY)		/* PostgreSQL's epoch, 2000-01-01, is a Saturday */
 
+/* names carry a year of four digits */
+#define FIRST_PARTITION (INT64CONST(-365242) * USECS_PER_DAY)	/* 1000-01-01 */
+#define LAST_PARTITION (INT64CONST(2921574) * USECS_PER_DAY)	/* 9998-12-31 */
+
 typedef struct Partitioned
 {
 	const char *table;
@@ -123,7 +127,7 @@ make_partition(const Partitioned *p, TimestampTz start, int64 length)
 
 /*
  * Makes the partitions of event and decision that cover [from, to); returns how many. Inside an open SPI connection, as the
- * owner. ERROR 22023 for more than 2,000 periods.
+ * owner. ERROR 22023 for more than 2,000 periods, 22008 for years that a name cannot carry.
  */
 int
 emk_event_make_partitions(TimestampTz from, TimestampTz to)
@@ -132,6 +136,11 @@ emk_event_make_partitions(TimestampTz from, TimestampTz to)
 	int64		length;
 	TimestampTz start = period_start(from, &length);
 
+	if (from < FIRST_PARTITION || to > LAST_PARTITION)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("partitions are made for the years 1000 to 9998 only"),
+				 errhint("Rows of other times lie in the default partition.")));
 	if ((to - start) / length > 2000)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

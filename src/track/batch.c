@@ -223,8 +223,8 @@ read_message(JsonbValue *v, EmkMessage *m)
 	m->properties = props == NULL || props->type == jbvNull ? NULL : JsonbValueToJsonb(props);
 	at = member_text(object, "occurred_at");
 	m->occurred_at = at == NULL ? DT_NOBEGIN :
-		DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(at), ObjectIdGetDatum(InvalidOid),
-												Int32GetDatum(-1)));
+		emk_track_given_time(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(at),
+																	 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
 }
 
 PG_FUNCTION_INFO_V1(emk_track_track_many);

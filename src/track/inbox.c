@@ -104,7 +104,7 @@ gather(HeapTuple tuple, TupleDesc desc)
 	d = heap_getattr(tuple, 4, desc, &isnull);
 	m->properties = isnull ? NULL : DatumGetJsonbPCopy(d);
 	d = heap_getattr(tuple, 5, desc, &isnull);
-	m->occurred_at = isnull ? DT_NOBEGIN : DatumGetTimestampTz(d);
+	m->occurred_at = isnull ? DT_NOBEGIN : emk_track_given_time(DatumGetTimestampTz(d));
 	m->message_id = column_text(tuple, desc, 6);
 	MemoryContextSwitchTo(old);
 	inbox.n++;

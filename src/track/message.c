@@ -58,16 +58,24 @@ check_properties(const EmkMessage *m)
 static void
 check_time(const EmkMessage *m, TimestampTz now)
 {
-	if (TIMESTAMP_NOT_FINITE(m->occurred_at))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("occurred_at is not a finite time"),
-				 position_detail()));
+	emk_track_given_time(m->occurred_at);
 	if (m->occurred_at > now + EMK_MAX_FUTURE_SECONDS * USECS_PER_SEC)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("occurred_at lies more than %d seconds in the future", EMK_MAX_FUTURE_SECONDS),
 				 position_detail(),
 				 errhint("Correct the sender's clock, or leave occurred_at out.")));
+}
+
+/* A time that the caller gave: -infinity would pass for "none given". */
+TimestampTz
+emk_track_given_time(TimestampTz t)
+{
+	if (TIMESTAMP_NOT_FINITE(t))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("occurred_at is not a finite time"),
+				 position_detail()));
+	return t;
 }
 
 void
@@ -110,11 +118,15 @@ emk_track_validate(EmkMessage *m, TimestampTz now)
 		check_time(m, now);
 }
 
+/* Asked before validation, which fills in the time: an event without a name is refused there. */
 int64
 emk_track_digest(const EmkMessage *m)
 {
-	uint64		h = hash_bytes_extended((const unsigned char *) m->event, strlen(m->event), 0);
+	uint64		h;
 
+	if (m->event == NULL)
+		return 0;
+	h = hash_bytes_extended((const unsigned char *) m->event, strlen(m->event), 0);
 	if (m->occurred_at != DT_NOBEGIN && !m->time_derived)
 		h = hash_bytes_extended((const unsigned char *) &m->occurred_at, sizeof(m->occurred_at), h);
 	if (m->properties != NULL)

@@ -123,7 +123,8 @@ emk_track_track(PG_FUNCTION_ARGS)
 	m.user_id = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	m.event = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	m.properties = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
-	m.occurred_at = PG_ARGISNULL(3) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(3);
+	emk_track_position = -1;	/* a batch that failed leaves it set */
+	m.occurred_at = PG_ARGISNULL(3) ? DT_NOBEGIN : emk_track_given_time(PG_GETARG_TIMESTAMPTZ(3));
 	m.message_id = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
 	m.anonymous_id = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
 	m.depth = 0;

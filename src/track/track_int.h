@@ -12,6 +12,9 @@ extern bool emk_track_fire;		/* GUC eventmkt.fire */
 /* Checks a message and fills its defaults; ERROR names the limit. */
 extern void emk_track_validate(EmkMessage *m, TimestampTz now);
 
+/* The same time; ERROR 22008 when it is not finite. */
+extern TimestampTz emk_track_given_time(TimestampTz t);
+
 /* Hash of what makes two messages the same: name, properties and occurred_at as the caller gave them. */
 extern int64 emk_track_digest(const EmkMessage *m);
 
