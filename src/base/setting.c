@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "base/base.h"
 #include "base/base_int.h"
@@ -31,6 +32,8 @@ static MemoryContext setting_context = NULL;
 static Setting settings[MAX_SETTINGS];
 static int	nsettings = 0;
 static Oid	setting_relid = InvalidOid;	/* valid: the cache is filled */
+static uint64 generation = 0;	/* moves with every invalidation */
+static bool unsure = false;		/* filled in a parallel query, perhaps with an old snapshot: good for that query only */
 static int	is_home = -1;				/* -1: not worked out since the last invalidation */
 static int	node = -1;
 
@@ -48,11 +51,19 @@ static EmkPlan delete_plan = {
 static void
 forget(Datum arg, Oid relid)
 {
-	if (relid == InvalidOid || relid == setting_relid)
+	/* while the cache is being filled its table is not known yet: any invalidation counts */
+	if (relid == InvalidOid || relid == setting_relid || !OidIsValid(setting_relid))
 	{
 		setting_relid = InvalidOid;
 		is_home = node = -1;
+		generation++;
 	}
+}
+
+static void
+instance_changed(const char *value, void *extra)
+{
+	is_home = -1;
 }
 
 void
@@ -60,7 +71,7 @@ emk_base_init_setting(void)
 {
 	DefineCustomStringVariable("eventmkt.instance",
 							   "Name of this installation; a copy whose name differs sends nothing until adopted.",
-							   NULL, &emk_guc_instance, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+							   NULL, &emk_guc_instance, "", PGC_SIGHUP, 0, NULL, instance_changed, NULL);
 	DefineCustomBoolVariable("eventmkt.enabled",
 							 "Turns the workers of eventmkt on or off; events are still recorded while off.",
 							 NULL, &emk_guc_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
@@ -90,19 +101,11 @@ emk_setting_table(const char *relname)
 }
 
 static void
-load(void)
+read_rows(void)
 {
-	Oid			relid = emk_setting_table("setting");
-	EmkOwner	owner;
-
-	if (setting_context == NULL)
-		setting_context = AllocSetContextCreate(TopMemoryContext, "eventmkt settings", ALLOCSET_SMALL_SIZES);
-	emk_owner_enter(&owner);
-	SPI_connect();
-	emk_spi_run(&load_plan, NULL, NULL, false, MAX_SETTINGS);
 	MemoryContextReset(setting_context);
 	nsettings = 0;
-	for (uint64 i = 0; i < SPI_processed; i++)
+	for (uint64 i = 0; i < SPI_processed && i < MAX_SETTINGS; i++)
 	{
 		MemoryContext old;
 		char	   *k = emk_spi_text(i, 1);
@@ -114,15 +117,38 @@ load(void)
 		nsettings++;
 		MemoryContextSwitchTo(old);
 	}
+}
+
+/* Fills the cache; again when an invalidation came while it was read. */
+static void
+load(void)
+{
+	Oid			relid;
+	EmkOwner	owner;
+	uint64		seen;
+
+	if (setting_context == NULL)
+		setting_context = AllocSetContextCreate(TopMemoryContext, "eventmkt settings", ALLOCSET_SMALL_SIZES);
+	emk_owner_enter(&owner);
+	SPI_connect();
+	do
+	{
+		seen = generation;
+		relid = emk_setting_table("setting");
+		emk_spi_run_latest(&load_plan, NULL);
+		read_rows();
+		SPI_freetuptable(SPI_tuptable);
+	} while (seen != generation);
 	SPI_finish();
 	emk_owner_leave(&owner);
 	setting_relid = relid;
+	unsure = IsInParallelMode();
 }
 
 const char *
 emk_setting_get(const char *key)
 {
-	if (!OidIsValid(setting_relid))
+	if (!OidIsValid(setting_relid) || (unsure && !IsInParallelMode()))
 		load();
 	for (int i = 0; i < nsettings; i++)
 		if (strcmp(settings[i].key, key) == 0)

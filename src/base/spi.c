@@ -4,12 +4,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/base.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 SPIPlanPtr
 emk_spi_plan(EmkPlan *plan)
@@ -35,6 +37,19 @@ emk_spi_run(EmkPlan *plan, Datum *values, const char *nulls, bool read_only, lon
 	if (rc < 0)
 		elog(ERROR, "could not run statement: %s", SPI_result_code_string(rc));
 	return SPI_processed;
+}
+
+uint64
+emk_spi_run_latest(EmkPlan *plan, Datum *values)
+{
+	uint64		n;
+
+	if (IsInParallelMode())
+		return emk_spi_run(plan, values, NULL, true, 0);
+	PushActiveSnapshot(GetLatestSnapshot());
+	n = emk_spi_run(plan, values, NULL, true, 0);
+	PopActiveSnapshot();
+	return n;
 }
 
 /*

@@ -26,6 +26,12 @@ typedef struct EmkPlan
  */
 extern uint64 emk_spi_run(EmkPlan *plan, Datum *values, const char *nulls, bool read_only, long limit);
 
+/*
+ * Reads with the latest snapshot at every isolation level: for what is cached beyond the transaction, because a row read with
+ * an older one would outlive the invalidation that was processed before. In a parallel query the active snapshot must do.
+ */
+extern uint64 emk_spi_run_latest(EmkPlan *plan, Datum *values);
+
 /* Saves (if need be) and returns the plan, for callers that open cursors. */
 extern SPIPlanPtr emk_spi_plan(EmkPlan *plan);
 

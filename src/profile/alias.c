@@ -114,7 +114,7 @@ resolve_latest(const char **ids, const char **out, int n)
 		out[i] = ids[i];
 	}
 	arg = emk_spi_array(datums, NULL, n, TEXTOID);
-	emk_profile_run_latest(&resolve_plan, &arg);
+	emk_spi_run_latest(&resolve_plan, &arg);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		out[emk_spi_int8(row, 1, 0) - 1] = emk_spi_text(row, 2);
 }

@@ -8,9 +8,6 @@
 
 extern void emk_profile_init_resolve(void);
 
-/* Runs a reading plan with the latest snapshot at every isolation level, inside an open SPI connection. */
-extern uint64 emk_profile_run_latest(EmkPlan *plan, Datum *args);
-
 /* Locks the row of one id as it is, making it when it is missing; returns whether it was made. Inside SPI. */
 extern bool emk_profile_lock_row(const char *id);
 /* Removes the row of a profile. Inside SPI. */

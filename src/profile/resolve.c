@@ -23,7 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #define CACHE_MAX_ENTRIES	28000		/* fills 32,768 slots of 24 bytes */
 #define CACHE_MAX_BYTES		(2500 * 1024)	/* of strings, as allocated */
@@ -85,17 +84,6 @@ emk_profile_init_resolve(void)
 	CacheRegisterRelcacheCallback(mark_stale, (Datum) 0);
 }
 
-uint64
-emk_profile_run_latest(EmkPlan *plan, Datum *args)
-{
-	uint64		n;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	n = emk_spi_run(plan, args, NULL, true, 0);
-	PopActiveSnapshot();
-	return n;
-}
-
 static void
 clear_cache(void)
 {
@@ -118,7 +106,7 @@ start_over(void)
 	clear_cache();
 	seen = generation;
 	SPI_connect();
-	empty = emk_profile_run_latest(&any_plan, NULL) == 0;
+	empty = emk_spi_run_latest(&any_plan, NULL) == 0;
 	SPI_finish();
 	if (seen == generation)
 	{
@@ -164,7 +152,7 @@ look_up(const char *id)
 	char	   *canonical = NULL;
 
 	SPI_connect();
-	if (emk_profile_run_latest(&one_plan, &arg) > 0)
+	if (emk_spi_run_latest(&one_plan, &arg) > 0)
 	{
 		MemoryContext old = MemoryContextSwitchTo(caller);
 
@@ -208,7 +196,7 @@ look_up_many(ids_hash *misses, const char **names, int n, MemoryContext caller)
 		datums[i] = CStringGetTextDatum(names[i]);
 	arg = emk_spi_array(datums, NULL, n, TEXTOID);
 	SPI_connect();
-	emk_profile_run_latest(&many_plan, &arg);
+	emk_spi_run_latest(&many_plan, &arg);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		IdEntry    *e = ids_lookup(misses, names[emk_spi_int8(row, 1, 0) - 1]);

@@ -200,19 +200,24 @@ lookup(int32 rule_id, int32 version)
 	if (found)
 		return e->rule;
 	SPI_connect();
-	if (emk_spi_run(version ? &version_plan : &current_plan, args, NULL, false, 1) > 0)
+	do
 	{
-		MemoryContext old;
+		uint64		n;
 
 		if (stale)
-			begin_cache();		/* the query itself processed an invalidation */
-		old = MemoryContextSwitchTo(cache_context);
-		rule = read_rule();
-		MemoryContextSwitchTo(old);
-	}
+			begin_cache();		/* the query itself processed an invalidation: read again */
+		rule = NULL;
+		n = emk_spi_run_latest(version ? &version_plan : &current_plan, args);
+		if (n > 0 && !stale)
+		{
+			MemoryContext old = MemoryContextSwitchTo(cache_context);
+
+			rule = read_rule();
+			MemoryContextSwitchTo(old);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	} while (stale);
 	SPI_finish();
-	if (stale)
-		begin_cache();
 	e = hash_search(rules, &key, HASH_ENTER, &found);
 	e->rule = rule;
 	return rule;

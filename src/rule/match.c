@@ -427,7 +427,7 @@ load_entry(NameEntry *e)
 
 	emk_owner_enter(&owner);
 	SPI_connect();
-	n = (int) emk_spi_run(&load_plan, &arg, NULL, false, 0);
+	n = (int) emk_spi_run_latest(&load_plan, &arg);
 	old = MemoryContextSwitchTo(match_context);
 	rules = n > 0 ? MemoryContextAllocHuge(match_context, sizeof(MatchRule) * n) : NULL;
 	for (int i = 0; i < n; i++)
@@ -498,6 +498,7 @@ begin_index(void)
 
 	if (match_context == NULL)
 		match_context = AllocSetContextCreate(TopMemoryContext, "eventmkt rule index", ALLOCSET_DEFAULT_SIZES);
+	names = NULL;
 	MemoryContextReset(match_context);
 	rule_event_oid = emk_setting_table("rule_event");
 	memset(&ctl, 0, sizeof(ctl));
