@@ -562,7 +562,7 @@ recover(ErrorData *e)
 		logged_at = mono;
 		ereport(LOG,
 				(errcode(e->sqlerrcode),
-				 errmsg("eventmkt could not settle or claim deliveries: %s", e->message),
+				 errmsg("eventmkt could not settle or claim deliveries (SQLSTATE %s)", unpack_sql_state(e->sqlerrcode)),
 				 errdetail("It tries again in a moment; nothing is lost.")));
 	}
 }
