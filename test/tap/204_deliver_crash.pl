@@ -1,0 +1,69 @@
+# A worker that is killed: nothing is lost, duplicates carry their id and body, its work is taken up within seconds; two workers
+# share the endpoints (R01 in small, R02, R03)
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Emk;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $node = new_node('crash', preload => 1);
+my $sink = start_sink(sync => 0);
+my $db = 'postgres';
+my $query = "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'";
+my $total = 1500;
+my $kills = 4;
+my $flight = 16;
+
+create_endpoint($node, 'e', $sink, '/flaky?p500=0.1&pnone=0.02&preset=0.02&seed=7', timeout => '1 s', max_in_flight => $flight,
+	schedule => '{' . join(',', (1) x 30) . '}');
+$node->safe_psql($db, "SELECT eventmkt.create_rule('r', on_event => 'E', send_to => 'e')");
+for my $k (1 .. $kills)
+{
+	my $from = ($k - 1) * $total / $kills + 1;
+	my $to = $k * $total / $kills;
+	$node->safe_psql($db, "SELECT eventmkt.track('u' || i, 'E', message_id => 'm' || i) FROM generate_series($from, $to) i");
+	ok(wait_for_sql($node, "SELECT count(*) > $from FROM eventmkt_data.delivery WHERE attempts > 0", 't', 30), "part $k is under way");
+	my $pid = $node->safe_psql($db, $query);
+	kill 'KILL', $pid;
+	my $start = time;
+	ok(wait_for(sub { my ($rc) = $node->psql($db, 'SELECT 1', on_error_die => 0); defined $rc && $rc == 0 }, 10), 'the server is back');
+	cmp_ok(time - $start, '<', 4, 'soon');
+}
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE status = 'delivered'", $total, 90), 'all are delivered')
+	or diag $node->safe_psql($db, "SELECT status, count(*), min(next_attempt_at) FROM eventmkt_data.delivery GROUP BY 1");
+is(check_safety($node, $sink, drained => 1, sends => 1, max_duplicates => $kills * $flight,
+	client => [ map { { message_id => "m$_", result => 'ok' } } 1 .. $total ]), '', 'safety rule');
+is(violations($node), '', 'state machine');
+
+# what was in flight is claimed again within seconds of the restart
+create_endpoint($node, 'slow', $sink, '/hang/s', timeout => '60 s', schedule => '{1,1,1}');
+$node->safe_psql($db, "SELECT eventmkt.create_rule('slow', on_event => 'Slow', send_to => 'slow')");
+$node->safe_psql($db, "SELECT eventmkt.track('s' || i, 'Slow') FROM generate_series(1, 20) i");
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'slow' AND status = 'in_flight'", 20, 20), 'twenty in flight');
+$sink->mode('/hang/s', 'ok');
+kill 'KILL', $node->safe_psql($db, $query);
+my $start = time;
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'slow' AND status = 'delivered'", 20, 30), 'all twenty are sent again');
+cmp_ok(time - $start, '<', 8, 'within seconds');
+is($node->safe_psql($db, "SELECT count(*) FROM eventmkt_data.attempt WHERE error = 'the worker ended before an answer came'") > 0 ? 1 : 0, 1, 'the lost tries are on record');
+
+# two workers: each endpoint is served by one of them
+$node->safe_psql($db, "ALTER SYSTEM SET eventmkt.workers = 2");
+$node->restart;
+if (wait_for_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'", 2, 20))
+{
+	for my $e (1 .. 4)
+	{
+		create_endpoint($node, "w$e", $sink, "/ok/w$e");
+		$node->safe_psql($db, "SELECT eventmkt.create_rule('w$e', on_event => 'Two', send_to => 'w$e')");
+	}
+	$node->safe_psql($db, "SELECT eventmkt.track('t' || i, 'Two') FROM generate_series(1, 200) i");
+	ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule LIKE 'w_' AND status = 'delivered'", 800, 30), 'two workers deliver all');
+	is(scalar(() = $sink->requests(qr{^/ok/w})), 800, 'each once');
+}
+is(violations($node), '', 'state machine');
+unlike(slurp_file($node->logfile), qr/could not settle|TRAP|PANIC/, 'nothing bad in the log');
+done_testing();
