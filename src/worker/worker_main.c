@@ -236,8 +236,8 @@ idle(void)
 }
 
 /*
- * One run of the loop. An ERROR that comes out of it ends the worker, without a word when the extension was dropped; a
- * cancel begins the loop again.
+ * One run of the loop. An ERROR that comes out of it ends the worker, without a word when the extension was dropped. A
+ * clean process is worth more than a clever one: the next worker starts from what is committed.
  */
 static void
 run_loop(void)
@@ -258,7 +258,9 @@ run_loop(void)
 		LWLockReleaseAll();
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
-		if (edata->sqlerrcode != ERRCODE_QUERY_CANCELED && !emk_worker_is_gone())
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			told_to_end = true; /* the next worker may start at once */
+		if (!emk_worker_is_gone())
 			ThrowErrorData(edata);
 	}
 	PG_END_TRY();

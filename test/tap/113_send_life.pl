@@ -1,0 +1,147 @@
+# Worker life while messages are on the wire: hundreds of open transfers and every kind of end (R28, R29, R30, R32); the wake at
+# commit in both modes; copies and standbys that hold back and then send (R38)
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Emk;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $sink = start_sink();
+
+# Requests that never end: $n of them are open when this returns
+sub open_transfers
+{
+	my ($node, $n) = @_;
+	my $before = $sink->stats->{paths}{'/hang'}{requests} // 0;
+	$node->safe_psql('shop', "SELECT count(eventmkt.track('h' || i, 'Hang')) FROM generate_series(1, $n) i");
+	return wait_for(sub { ($sink->stats->{paths}{'/hang'}{requests} // 0) >= $before + $n }, 60);
+}
+
+sub prepare
+{
+	my ($node) = @_;
+	create_endpoint($node, 'good', $sink, '/ok');
+	create_endpoint($node, 'slow', $sink, '/hang', timeout => '5 minutes', max_in_flight => 300);
+	$node->safe_psql('shop', q{SELECT eventmkt.create_rule('now', on_event => 'Now', send_to => 'good')});
+	$node->safe_psql('shop', q{SELECT eventmkt.create_rule('hang', on_event => 'Hang', send_to => 'slow')});
+}
+
+sub worker_up
+{
+	my ($node) = @_;
+	return wait_for_sql($node, q{SELECT state FROM eventmkt.health() WHERE "check" = 'worker'}, 'ok', 15, 'shop');
+}
+
+for my $preload (1, 0)
+{
+	my $how = $preload ? 'preloaded' : 'not preloaded';
+	my $node = new_node("send$preload", preload => $preload, dbname => 'shop', conf => 'eventmkt.max_in_flight = 400');
+	prepare($node);
+	$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
+
+	# the wake at commit: far sooner than the safety poll of five seconds
+	my $late = 0;
+	for my $i (1 .. 20)
+	{
+		my $n = $sink->stats->{paths}{'/ok'}{requests} // 0;
+		my $start = time;
+		$node->safe_psql('shop', "SELECT eventmkt.track('w$i', 'Now')");
+		wait_for(sub { ($sink->stats->{paths}{'/ok'}{requests} // 0) > $n }, 10);
+		$late++ if time - $start > 1;
+		sleep 0.05;
+	}
+	is($late, 0, "$how: each message goes at its commit");
+
+	my $start;
+	for my $what (1 .. 2)
+	{
+		ok(open_transfers($node, 200), "$how: 200 open transfers");
+		$start = time;
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'");
+		cmp_ok(time - $start, '<', 2, "$how: pg_terminate_backend() within two seconds");
+		ok(worker_up($node), "$how: a worker is back");
+	}
+	ok(open_transfers($node, 50), "$how: open transfers");
+	$start = time;
+	$node->safe_psql('shop', 'SELECT eventmkt.stop_worker()');
+	cmp_ok(time - $start, '<', 3, "$how: stop_worker()");
+	$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
+	ok(open_transfers($node, 50), "$how: open transfers");
+	$start = time;
+	$node->safe_psql('shop', 'SET client_min_messages = error; DROP EXTENSION eventmkt CASCADE');
+	cmp_ok(time - $start, '<', 2, "$how: DROP EXTENSION");
+	$node->safe_psql('shop', 'SET client_min_messages = error; CREATE EXTENSION eventmkt; SELECT eventmkt.init()');
+	$node->safe_psql('shop', q{SELECT eventmkt.set_secret('slow'), eventmkt.set_secret('good')});
+	$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
+	ok(open_transfers($node, 50), "$how: open transfers after the extension is back");
+	$start = time;
+	$node->stop('fast');
+	cmp_ok(time - $start, '<', 5, "$how: fast shutdown");
+	$node->start;
+	$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
+	ok(open_transfers($node, 50), "$how: open transfers");
+	if ($preload)
+	{
+		$start = time;
+		$node->safe_psql('postgres', 'ALTER DATABASE shop RENAME TO shop2');
+		cmp_ok(time - $start, '<', 5, "$how: RENAME");
+		$node->safe_psql('postgres', 'ALTER DATABASE shop2 RENAME TO shop');
+		ok(worker_up($node), "$how: a worker is back");
+		ok(open_transfers($node, 50), "$how: open transfers");
+	}
+	$start = time;
+	$node->safe_psql('postgres', 'DROP DATABASE shop WITH (FORCE)');
+	cmp_ok(time - $start, '<', 2, "$how: DROP DATABASE ... WITH (FORCE)");
+	unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, "$how: no crash");
+	$node->stop;
+}
+
+# ---- a restored database holds back until adopt(), a promoted standby sends
+{
+	my $home = new_node('home', preload => 1, dbname => 'shop', init_args => { allows_streaming => 1 });
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my $secret = create_endpoint($home, 'good', $sink, '/adopted');
+	my $count = sub { $sink->stats->{paths}{'/adopted'}{requests} // 0 };
+
+	$home->safe_psql('shop', q{SELECT eventmkt.create_rule('now', on_event => 'Now', send_to => 'good')});
+	$home->safe_psql('shop', q{SELECT eventmkt.create_rule('later', on_event => 'Now', after => '2 seconds', send_to => 'good')});
+	$home->safe_psql('shop', 'SELECT eventmkt.stop_worker()');
+	$home->safe_psql('shop', q{SELECT eventmkt.track('a' || i, 'Now') FROM generate_series(1, 3) i});
+	$home->safe_psql('shop', q{SELECT eventmkt.run_due()});
+	$home->safe_psql('shop', q{SELECT eventmkt.track('b' || i, 'Now') FROM generate_series(1, 2) i});
+	$home->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/dump", $home->connstr('shop') ], 'dumped with work, runs and deliveries');
+
+	my $copy = new_node('copy', preload => 1, extension => 0);
+	$copy->safe_psql('postgres', 'CREATE ROLE eventmkt LOGIN');
+	$copy->safe_psql('postgres', 'CREATE DATABASE shop');
+	$copy->command_ok([ 'pg_restore', '--exit-on-error', '-d', $copy->connstr('shop'), "$dir/dump" ], 'restored');
+	$copy->safe_psql('shop', 'SELECT eventmkt.set_secret(' . quote_literal('good') . ', ' . quote_literal($secret) . ')');
+	is($copy->safe_psql('shop', 'SELECT eventmkt.start_worker()'), 'running', 'a worker runs in the copy');
+	sleep 4;
+	is($count->(), 0, 'nothing leaves the copy');
+	$copy->safe_psql('shop', q{SELECT eventmkt.adopt('send')});
+	ok(wait_for(sub { $count->() >= 10 }, 10), 'adopted, it sends what was waiting') or diag $count->();
+	sleep 1;
+	is($count->(), 10, 'each once');
+	$copy->stop;
+
+	$sink->reset;
+	$home->backup('base');
+	my $standby = PostgreSQL::Test::Cluster->new('standby');
+	$standby->init_from_backup($home, 'base', has_streaming => 1);
+	$standby->start;
+	$home->wait_for_catchup($standby);
+	sleep 3;
+	is($count->(), 0, 'nothing leaves a standby, nor a primary that is told to stop');
+	$home->stop('immediate');
+	$standby->promote;
+	my $start = time;
+	ok(wait_for(sub { $count->() >= 10 }, 10), 'promoted, it sends') or diag $count->();
+	cmp_ok(time - $start, '<', 5, 'within five seconds');
+	$standby->stop;
+}
+done_testing();
