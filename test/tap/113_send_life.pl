@@ -18,14 +18,18 @@ sub open_transfers
 	my ($node, $n) = @_;
 	my $before = $sink->stats->{paths}{'/hang'}{requests} // 0;
 	$node->safe_psql('shop', "SELECT count(eventmkt.track('h' || i, 'Hang')) FROM generate_series(1, $n) i");
-	return wait_for(sub { ($sink->stats->{paths}{'/hang'}{requests} // 0) >= $before + $n }, 60);
+	return 1 if wait_for(sub { ($sink->stats->{paths}{'/hang'}{requests} // 0) >= $before + $n }, 60);
+	diag($node->safe_psql('shop', $_)) for 'SELECT status, count(*), min(next_attempt_at) - now(), max(last_error) FROM eventmkt_data.delivery GROUP BY 1',
+		'SELECT * FROM eventmkt.health()', 'SELECT count(*) FROM eventmkt_data.work',
+		"SELECT pid, state, wait_event, query FROM pg_stat_activity WHERE backend_type LIKE 'eventmkt%'";
+	return 0;
 }
 
 sub prepare
 {
 	my ($node) = @_;
 	create_endpoint($node, 'good', $sink, '/ok');
-	create_endpoint($node, 'slow', $sink, '/hang', timeout => '5 minutes', max_in_flight => 300);
+	create_endpoint($node, 'slow', $sink, '/hang', timeout => '5 minutes', max_in_flight => 1000);
 	$node->safe_psql('shop', q{SELECT eventmkt.create_rule('now', on_event => 'Now', send_to => 'good')});
 	$node->safe_psql('shop', q{SELECT eventmkt.create_rule('hang', on_event => 'Hang', send_to => 'slow')});
 }
@@ -39,7 +43,7 @@ sub worker_up
 for my $preload (1, 0)
 {
 	my $how = $preload ? 'preloaded' : 'not preloaded';
-	my $node = new_node("send$preload", preload => $preload, dbname => 'shop', conf => 'eventmkt.max_in_flight = 400');
+	my $node = new_node("send$preload", preload => $preload, dbname => 'shop', conf => 'eventmkt.max_in_flight = 1000');
 	prepare($node);
 	$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
 
@@ -59,7 +63,7 @@ for my $preload (1, 0)
 	my $start;
 	for my $what (1 .. 2)
 	{
-		ok(open_transfers($node, 200), "$how: 200 open transfers");
+		ok(open_transfers($node, 120), "$how: 120 open transfers");
 		$start = time;
 		$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'");
 		cmp_ok(time - $start, '<', 2, "$how: pg_terminate_backend() within two seconds");
