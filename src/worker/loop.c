@@ -266,7 +266,7 @@ emk_worker_loop(int slot, int slots)
 	emk_send_start(slot, slots);
 	while (emk_worker_go_on())
 	{
-		int64		us = turn((emk_worker_take_wake() && woken) || more_work);
+		int64		us = turn(emk_worker_take_wake(woken) || more_work);
 
 		pgstat_report_activity(STATE_IDLE, NULL);
 		woken = emk_send_wait((long) Min((us + 999) / 1000, SAFETY_POLL / 1000));

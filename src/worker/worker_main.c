@@ -49,6 +49,14 @@ worker_sigterm(SIGNAL_ARGS)
 	die(postgres_signal_arg);
 }
 
+/* pg_cancel_backend() ends a statement. Between statements there is nothing to end: open transfers go on. */
+static void
+worker_sigint(SIGNAL_ARGS)
+{
+	if (IsTransactionState())
+		StatementCancelHandler(postgres_signal_arg);
+}
+
 /* At exit: the slot is free, and the launcher knows when to start the next worker in it. */
 static void
 release_slot(int code, Datum arg)
@@ -193,7 +201,7 @@ emk_worker_paused(void)
 bool
 emk_worker_go_on(void)
 {
-	QueryCancelPending = false; /* pg_cancel_backend() ends a statement; between statements there is none */
+	QueryCancelPending = false; /* it came too late for its statement */
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
@@ -209,9 +217,9 @@ emk_worker_go_on(void)
 }
 
 bool
-emk_worker_take_wake(void)
+emk_worker_take_wake(bool latch)
 {
-	return my_slot == NULL || pg_atomic_exchange_u32(&my_slot->wake, 0) != 0;
+	return my_slot == NULL ? latch : pg_atomic_exchange_u32(&my_slot->wake, 0) != 0;
 }
 
 void
@@ -300,6 +308,7 @@ emk_worker_main(Datum arg)
 {
 	memcpy(&me, MyBgworkerEntry->bgw_extra, sizeof(me));
 	pqsignal(SIGTERM, worker_sigterm);
+	pqsignal(SIGINT, worker_sigint);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	if (emk_worker_shared != NULL && me.entry >= 0)
