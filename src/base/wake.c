@@ -7,37 +7,39 @@
 #include "access/xact.h"
 #include "base/base.h"
 #include "base/base_int.h"
+#include "utils/resowner.h"
 
 static bool wake_wanted = false;
 static EmkWakeNotifier notifier = NULL;
 static EmkWakePrepare prepare = NULL;
 
+/* A transaction that ends otherwise than by its commit wakes nobody. */
 static void
 at_xact_end(XactEvent event, void *arg)
 {
-	if (!wake_wanted)
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT || event == XACT_EVENT_PREPARE)
+		wake_wanted = false;
+}
+
+/*
+ * The wake itself: not in the commit callback, which runs before the invalidations of this transaction are sent. A worker that
+ * woke there would look with the old clock and the old rules, and sleep again.
+ */
+static void
+after_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (!wake_wanted || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
 		return;
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PARALLEL_COMMIT:
-			wake_wanted = false;
-			emk_wake_now();
-			break;
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PARALLEL_ABORT:
-		case XACT_EVENT_PREPARE:
-			wake_wanted = false;
-			break;
-		default:
-			break;
-	}
+	wake_wanted = false;
+	if (is_commit)
+		emk_wake_now();
 }
 
 void
 emk_base_init_wake(void)
 {
 	RegisterXactCallback(at_xact_end, NULL);
+	RegisterResourceReleaseCallback(after_release, NULL);
 }
 
 void

@@ -239,8 +239,12 @@ emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item)
 	{
 		n = emk_trigger_edges(rule, item, key, &edges);
 		for (int i = 0; i < n; i++)
+		{
+			/* the count is known since the later of the two, whichever came last */
+			edges[i].received_at = Max(edges[i].received_at, item->received_at);
 			if (!emk_trigger_has_event(t, edges[i].profile_id, rule->rule_id, edges[i].event_id) && in_audience(t, rule, &edges[i], key))
 				emk_trigger_start(t, rule, &edges[i], key);
+		}
 	}
 	else if (rule->lapse || in_audience(t, rule, item, key))
 		emk_trigger_start(t, rule, item, key);

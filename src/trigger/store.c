@@ -129,6 +129,17 @@ emk_trigger_delete(EmkRun **runs, int n)
 	emk_spi_run(&delete_plan, &arg, NULL, false, 0);
 }
 
+static TimestampTz lowest_put = DT_NOEND;
+
+TimestampTz
+emk_trigger_lowest_put(void)
+{
+	TimestampTz t = lowest_put;
+
+	lowest_put = DT_NOEND;
+	return t;
+}
+
 /* Inserts runs as rows. */
 void
 emk_trigger_put(EmkRun **runs, int n)
@@ -168,6 +179,7 @@ emk_trigger_put(EmkRun **runs, int n)
 		v[16][i] = TimestampTzGetDatum(r->received_at);
 		v[17][i] = TimestampTzGetDatum(r->created_at);
 		v[18][i] = Int16GetDatum(r->depth);
+		lowest_put = Min(lowest_put, r->wake_at);
 	}
 	for (int c = 0; c < RUN_NCOLS; c++)
 		args[c] = emk_spi_array(v[c], c == 11 ? no_message : NULL, n, elem[c]);

@@ -81,6 +81,8 @@ extern int	emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, 
  */
 extern int	emk_trigger_take_due(int max, TimestampTz low, TimestampTz now, EmkRuns *due);
 extern void emk_trigger_put(EmkRun **runs, int n);
+/* The smallest wake_at this process has put since the last call, DT_NOEND for none: lowers a low-water mark. */
+extern TimestampTz emk_trigger_lowest_put(void);
 /* The next time a run wants to be looked at, from `low` on; DT_NOEND for never */
 extern TimestampTz emk_trigger_next_wake(TimestampTz low);
 

@@ -10,8 +10,8 @@
  * poll. A turn that only a socket woke looks neither for work nor for runs.
  *
  * low water: due runs that ended leave dead entries at the head of the wake index, so the scan starts at `low`, the oldest wake
- * time that can be there as far as this worker knows. Others may put older ones: every safety poll, and every wake, starts at the
- * beginning again, but no more often than a hundred times what such a sweep costs.
+ * time that can be there as far as this worker knows; what it puts itself lowers it. Others may put older ones too: a scan starts
+ * at the beginning again whenever that takes less than a hundredth of the time since it last did.
  *
  * A batch that fails is halved until it is one row, and a row that fails alone three times is set aside (quarantine). Faults of the
  * server (no space, no memory, shutdown, locks) are waited out instead.
@@ -29,6 +29,7 @@
 #define MAINTAIN_EVERY (3600 * USECS_PER_SEC)
 #define RETRIES_ALONE 3
 #define SWEEP_SHARE 100
+#define COST_OF_ONE 30			/* microseconds to take a due run; what a scan costs beyond is for dead entries */
 #define AFTER_FAILURE (USECS_PER_SEC / 20)
 
 /* One of the two phases of a turn, with what it learnt from failures */
@@ -103,6 +104,7 @@ learn(Phase *phase, const ErrorData *e)
 						unpack_sql_state(e->sqlerrcode))));
 		phase->last_report = now;
 	}
+	low = next_wake = DT_NOBEGIN;	/* what they were raised past may be there still */
 	if (is_server_fault(e->sqlerrcode))
 		phase->not_before = now + USECS_PER_SEC / 5;
 	else if (phase->batch > 1)
@@ -193,14 +195,16 @@ take_due(int batch)
 	bool		sweep = begun >= next_sweep;
 	int			n;
 
-	if (sweep)
-		low = DT_NOBEGIN;
+	low = sweep ? DT_NOBEGIN : Min(low, emk_trigger_lowest_put());
 	n = emk_trigger_take_due(batch, low, p.now, &p.due);
-	fire(&p);
-	next_wake = emk_trigger_next_wake(low);
-	low = next_wake;
 	if (sweep)
-		next_sweep = emk_clock_monotonic() + Max(SAFETY_POLL / 2, SWEEP_SHARE * (emk_clock_monotonic() - begun));
+	{
+		int64		cost = emk_clock_monotonic() - begun - (int64) n * COST_OF_ONE;
+
+		next_sweep = begun + SWEEP_SHARE * Max(cost, 0);
+	}
+	fire(&p);
+	low = next_wake = emk_trigger_next_wake(Min(low, emk_trigger_lowest_put()));
 	return n;
 }
 
