@@ -41,6 +41,17 @@
 #define EMK_WORKER_CONNECT_FLAGS	BGWORKER_BYPASS_ROLELOGINCHECK
 #endif
 
+/* the executor's calls that write a row and its index entries, as COPY makes them */
+#if PG_VERSION_NUM < 160000
+#define emk_partition_map(leaf, estate)	((leaf)->ri_RootToPartitionMap)
+#define emk_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
+#else
+#define emk_partition_map(leaf, estate)	ExecGetRootToChildMap((leaf), (estate))
+#define emk_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL, false)
+#endif
+
 /* memory a GUC check hook hands to the GUC machinery */
 #if PG_VERSION_NUM < 160000
 #define emk_guc_malloc(n)	malloc(n)

@@ -27,7 +27,7 @@ typedef struct EmkEvent
 /* A new event id: node and sequence. */
 extern int64 emk_event_next_id(void);
 
-/* Append one event or many, inside an open SPI connection, as the owner; event_id must be set. */
+/* Append one event or many, as the owner; event_id must be set. Needs no SPI connection. */
 extern void emk_event_append(const EmkEvent *ev);
 extern void emk_event_append_many(const EmkEvent *evs, int n);
 
@@ -42,7 +42,7 @@ typedef struct EmkWork
 	int			nrules;
 } EmkWork;
 
-/* Append work rows, inside an open SPI connection, as the owner; asks for the wake at commit. */
+/* Append work rows, as the owner; asks for the wake at commit. Needs no SPI connection. */
 extern void emk_event_enqueue(const EmkWork *work, int n);
 
 /* One decision; NULL strings are SQL NULL except key, which is ''. Times of 0 are SQL NULL (DT_NOBEGIN is not used). */
@@ -63,7 +63,7 @@ typedef struct EmkDecision
 	TimestampTz due_at;
 } EmkDecision;
 
-/* Write decisions in one statement, inside an open SPI connection, as the owner. */
+/* Write decisions, as the owner. Needs no SPI connection. */
 extern void emk_event_decide(const EmkDecision *d, int n, TimestampTz now);
 
 /*

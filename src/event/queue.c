@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "event/event.h"
 #include "event/event_int.h"
 #include "utils/builtins.h"
@@ -16,26 +17,26 @@ static EmkPlan enqueue_plan = {
 	"VALUES ($1, $2, $3, $4, $5, $6)",
 	6, {INT2OID, CHAROID, INT8OID, TEXTOID, TIMESTAMPTZOID, INT4ARRAYOID}
 };
-/* rules of all rows in one flat array, each row taking its slice: arrays of arrays do not unnest raggedly */
-static EmkPlan enqueue_many_plan = {
-	"INSERT INTO eventmkt_data.work (node, kind, event_id, profile_id, occurred_at, rules) "
-	"SELECT $1, u.kind, u.event_id, u.profile_id, u.occurred_at, "
-	"$6[u.first OPERATOR(pg_catalog.+) 1 : u.last] "
-	"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), "
-	"pg_catalog.unnest($7), pg_catalog.unnest($8)) AS u (kind, event_id, profile_id, occurred_at, first, last)",
-	8, {INT2OID, CHARARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID}
-};
 static EmkPlan decide_plan = {
 	"INSERT INTO eventmkt_data.decision (decision_id, run_id, rule_id, rule, rule_version, profile_id, key, outcome, "
 	"reason, facts, delivery_id, event_id, started_at, due_at, decided_at) "
-	"SELECT pg_catalog.nextval('eventmkt_data.decision_id_seq'), u.*, $14 "
-	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
+	"SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
 	"pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
 	"pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
-	"pg_catalog.unnest($13)) AS u",
-	14, {INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	JSONBARRAYOID, UUIDARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}
+	"pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15))",
+	15, {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, JSONBARRAYOID, UUIDARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	TIMESTAMPTZARRAYOID}
 };
+
+static void form_work(const void *rows, int i, Datum *v, bool *isnull);
+static void form_decision(const void *rows, int i, Datum *v, bool *isnull);
+
+static const Oid work_types[] = {INT2OID, CHAROID, INT8OID, TEXTOID, TIMESTAMPTZOID, INT4ARRAYOID};
+static const Oid decision_types[] = {INT8OID, INT8OID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
+UUIDOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+static EmkSink work_sink = {"work", lengthof(work_types), work_types, form_work};
+static EmkSink decision_sink = {"decision", lengthof(decision_types), decision_types, form_decision};
 
 void
 emk_event_init(void)
@@ -43,73 +44,48 @@ emk_event_init(void)
 	emk_event_init_append();
 }
 
-static Datum
-int4_array(const int32 *v, int n)
-{
-	Datum	   *d = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		d[i] = Int32GetDatum(v[i]);
-	return emk_spi_array(d, NULL, n, INT4OID);
-}
-
 static void
-enqueue_one(const EmkWork *w)
+form_work(const void *rows, int i, Datum *v, bool *isnull)
 {
-	Datum		v[6] = {
-		Int16GetDatum(emk_setting_node()), CharGetDatum(w->kind), Int64GetDatum(w->event_id),
-		CStringGetTextDatum(w->profile_id), TimestampTzGetDatum(w->occurred_at), int4_array(w->rules, w->nrules)
-	};
+	const EmkWork *w = (const EmkWork *) rows + i;
+	Datum	   *rules = palloc(sizeof(Datum) * Max(w->nrules, 1));
 
-	emk_spi_run(&enqueue_plan, v, NULL, false, 0);
+	for (int r = 0; r < w->nrules; r++)
+		rules[r] = Int32GetDatum(w->rules[r]);
+	memset(isnull, 0, sizeof(bool) * lengthof(work_types));
+	v[0] = Int16GetDatum(emk_setting_node());
+	v[1] = CharGetDatum(w->kind);
+	v[2] = Int64GetDatum(w->event_id);
+	v[3] = CStringGetTextDatum(w->profile_id);
+	v[4] = TimestampTzGetDatum(w->occurred_at);
+	v[5] = PointerGetDatum(construct_array(rules, w->nrules, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
 void
 emk_event_enqueue(const EmkWork *work, int n)
 {
-	Datum	   *kind, *id, *profile, *at, *first, *last, *rules;
-	Datum		args[8];
-	int			total = 0;
-
 	if (n == 0)
 		return;
 	emk_wake_at_commit();
-	if (n == 1)
+	for (int i = emk_event_write(&work_sink, work, n); i < n; i++)
 	{
-		enqueue_one(work);
-		return;
+		Datum		v[lengthof(work_types)];
+		bool		isnull[lengthof(work_types)];
+
+		SPI_connect();
+		form_work(work, i, v, isnull);
+		emk_spi_run(&enqueue_plan, v, NULL, false, 0);
+		SPI_finish();
 	}
-	for (int i = 0; i < n; i++)
-		total += work[i].nrules;
-	kind = palloc(sizeof(Datum) * n);
-	id = palloc(sizeof(Datum) * n);
-	profile = palloc(sizeof(Datum) * n);
-	at = palloc(sizeof(Datum) * n);
-	first = palloc(sizeof(Datum) * n);
-	last = palloc(sizeof(Datum) * n);
-	rules = palloc(sizeof(Datum) * Max(total, 1));
-	total = 0;
-	for (int i = 0; i < n; i++)
-	{
-		kind[i] = CharGetDatum(work[i].kind);
-		id[i] = Int64GetDatum(work[i].event_id);
-		profile[i] = CStringGetTextDatum(work[i].profile_id);
-		at[i] = TimestampTzGetDatum(work[i].occurred_at);
-		first[i] = Int32GetDatum(total);
-		for (int r = 0; r < work[i].nrules; r++)
-			rules[total++] = Int32GetDatum(work[i].rules[r]);
-		last[i] = Int32GetDatum(total);
-	}
-	args[0] = Int16GetDatum(emk_setting_node());
-	args[1] = emk_spi_array(kind, NULL, n, CHAROID);
-	args[2] = emk_spi_array(id, NULL, n, INT8OID);
-	args[3] = emk_spi_array(profile, NULL, n, TEXTOID);
-	args[4] = emk_spi_array(at, NULL, n, TIMESTAMPTZOID);
-	args[5] = emk_spi_array(rules, NULL, total, INT4OID);
-	args[6] = emk_spi_array(first, NULL, n, INT4OID);
-	args[7] = emk_spi_array(last, NULL, n, INT4OID);
-	emk_spi_run(&enqueue_many_plan, args, NULL, false, 0);
 }
+
+/* A decision and the time of its batch */
+typedef struct Decided
+{
+	const EmkDecision *d;
+	TimestampTz now;
+	Oid			sequence;
+} Decided;
 
 static void
 set_text(Datum *v, bool *isnull, const char *s)
@@ -125,44 +101,45 @@ set_time(Datum *v, bool *isnull, TimestampTz t)
 	*v = TimestampTzGetDatum(t);
 }
 
+static void
+form_decision(const void *rows, int i, Datum *v, bool *isnull)
+{
+	const Decided *batch = rows;
+	const EmkDecision *d = &batch->d[i];
+
+	memset(isnull, 0, sizeof(bool) * lengthof(decision_types));
+	v[0] = Int64GetDatum(nextval_internal(batch->sequence, false));
+	v[1] = Int64GetDatum(d->run_id);
+	isnull[1] = d->run_id == 0;
+	v[2] = Int32GetDatum(d->rule_id);
+	set_text(&v[3], &isnull[3], d->rule);
+	v[4] = Int32GetDatum(d->rule_version);
+	set_text(&v[5], &isnull[5], d->profile_id);
+	set_text(&v[6], &isnull[6], d->key ? d->key : "");
+	set_text(&v[7], &isnull[7], d->outcome);
+	set_text(&v[8], &isnull[8], d->reason);
+	isnull[9] = d->facts == NULL;
+	v[9] = d->facts ? JsonbPGetDatum(emk_json_parse(d->facts)) : (Datum) 0;
+	isnull[10] = d->delivery_id == NULL;
+	v[10] = UUIDPGetDatum(d->delivery_id);
+	v[11] = Int64GetDatum(d->event_id);
+	isnull[11] = d->event_id == 0;
+	set_time(&v[12], &isnull[12], d->started_at);
+	set_time(&v[13], &isnull[13], d->due_at);
+	v[14] = TimestampTzGetDatum(batch->now);
+}
+
 void
 emk_event_decide(const EmkDecision *d, int n, TimestampTz now)
 {
-	static const Oid elem[13] = {INT8OID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, UUIDOID,
-	INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	Datum	   *v[13];
-	bool	   *isnull[13];
-	Datum		args[14];
+	Decided		batch = {d, now, InvalidOid};
+	int			written;
 
 	if (n == 0)
 		return;
-	for (int c = 0; c < 13; c++)
-	{
-		v[c] = palloc(sizeof(Datum) * n);
-		isnull[c] = palloc0(sizeof(bool) * n);
-	}
-	for (int i = 0; i < n; i++)
-	{
-		v[0][i] = Int64GetDatum(d[i].run_id);
-		isnull[0][i] = d[i].run_id == 0;
-		v[1][i] = Int32GetDatum(d[i].rule_id);
-		set_text(&v[2][i], &isnull[2][i], d[i].rule);
-		v[3][i] = Int32GetDatum(d[i].rule_version);
-		set_text(&v[4][i], &isnull[4][i], d[i].profile_id);
-		set_text(&v[5][i], &isnull[5][i], d[i].key ? d[i].key : "");
-		set_text(&v[6][i], &isnull[6][i], d[i].outcome);
-		set_text(&v[7][i], &isnull[7][i], d[i].reason);
-		isnull[8][i] = d[i].facts == NULL;
-		v[8][i] = d[i].facts ? JsonbPGetDatum(emk_json_parse(d[i].facts)) : (Datum) 0;
-		isnull[9][i] = d[i].delivery_id == NULL;
-		v[9][i] = UUIDPGetDatum(d[i].delivery_id);
-		v[10][i] = Int64GetDatum(d[i].event_id);
-		isnull[10][i] = d[i].event_id == 0;
-		set_time(&v[11][i], &isnull[11][i], d[i].started_at);
-		set_time(&v[12][i], &isnull[12][i], d[i].due_at);
-	}
-	for (int c = 0; c < 13; c++)
-		args[c] = emk_spi_array(v[c], isnull[c], n, elem[c]);
-	args[13] = TimestampTzGetDatum(now);
-	emk_spi_run(&decide_plan, args, NULL, false, 0);
+	batch.sequence = emk_setting_table("decision_id_seq");
+	written = emk_event_write(&decision_sink, &batch, n);
+	batch.d += written;
+	if (written < n)
+		emk_event_run_arrays(&decide_plan, &decision_sink, &batch, n - written);
 }

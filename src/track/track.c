@@ -50,17 +50,19 @@ claim_key(EmkMessage *m, int64 digest, TimestampTz now, int64 *conflict_of)
 		Int64GetDatum(m->event_id), Int64GetDatum(digest), TimestampTzGetDatum(now)
 	};
 
-	if (emk_spi_run(&claim_key_plan, v, NULL, false, 0) == 1 ||
-		emk_spi_run(&read_key_plan, v, NULL, false, 1) == 0)
-		return true;
-	if (emk_spi_int8(0, 2, 0) == digest)
+	SPI_connect();
+	if (emk_spi_run(&claim_key_plan, v, NULL, false, 0) == 0 && emk_spi_run(&read_key_plan, v, NULL, false, 1) > 0)
 	{
-		m->event_id = emk_spi_int8(0, 1, 0);
-		m->repeat = true;
-		return false;
+		int64		first = emk_spi_int8(0, 1, 0);
+
+		m->repeat = emk_spi_int8(0, 2, 0) == digest;
+		if (m->repeat)
+			m->event_id = first;
+		else
+			*conflict_of = first;
 	}
-	*conflict_of = emk_spi_int8(0, 1, 0);
-	return true;
+	SPI_finish();
+	return !m->repeat;
 }
 
 static void
@@ -89,7 +91,6 @@ emk_track_one(EmkMessage *m)
 	emk_track_position = -1;	/* a batch that failed leaves it set */
 	emk_track_validate(m, now);
 	emk_owner_enter(&owner);
-	SPI_connect();
 	m->event_id = emk_event_next_id();
 	m->repeat = false;
 	ev.conflict_of = 0;
@@ -108,7 +109,6 @@ emk_track_one(EmkMessage *m)
 		if (emk_track_fire && ev.conflict_of == 0)
 			leave_work(&ev);
 	}
-	SPI_finish();
 	emk_owner_leave(&owner);
 	return m->event_id;
 }

@@ -18,9 +18,12 @@ sql -c "SELECT eventmkt.create_rule('match', 'Product Viewed', '\$.amount >= 10'
 	done
 } | head -n -2 > "$BENCH_TMP/session.sql"
 sql -f "$BENCH_TMP/session.sql" > "$BENCH_TMP/session.out" || return 1
-read -r first last memory rss < <(awk -F'|' -v n="$n" '{t[NR] = $1; m[NR] = $2; r[NR] = $3} END {
-	print (t[2] - t[1]) / n / 100, (t[11] - t[10]) / n / 100, m[11] / m[2], r[11] / r[2]}' "$BENCH_TMP/session.out")
-row "$n track() commits in one session: CPU of the last tenth against the first" le 1.05 "$(calc "$last / $first")" "" "$(calc "$last" 1) µs" "$(calc "$first" 1) µs" ""
+# of the first three tenths and the last three the cheapest: what else runs on the machine only adds
+read -r first last memory rss < <(awk -F'|' -v n="$n" '
+	function least(i,  j, v, best) { for (j = i; j < i + 3; j++) { v = (t[j + 1] - t[j]) / n / 100; if (!best || v < best) best = v } return best }
+	{t[NR] = $1; m[NR] = $2; r[NR] = $3}
+	END {print least(1), least(8), m[11] / m[2], r[11] / r[2]}' "$BENCH_TMP/session.out")
+row "$n track() commits in one session: CPU at the end against the start" le 1.05 "$(calc "$last / $first")" "" "$(calc "$last" 1) µs" "$(calc "$first" 1) µs" ""
 row "the same: memory contexts at the end against a tenth in" le 1.05 "$memory" "" "" "" ""
 row "the same: resident memory (RssAnon)" le 1.05 "$rss" "" "$(tail -1 "$BENCH_TMP/session.out" | cut -d'|' -f3) kB" "" ""
 pg_down
