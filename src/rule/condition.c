@@ -3,7 +3,8 @@
  *
  * predicate    the root of the expression is a comparison, and/or/not, is unknown, exists, starts with or like_regex
  * hot          only accessors, comparisons, arithmetic, boolean operators, starts with, exists and .double(): nothing that
- *              can raise in silent mode or take long on a small document. Everything else, also what a later PostgreSQL
+ *              can raise in silent mode or take long on a small document (one wildcard, one filter; two paths compared
+ *              are the product of their arrays). Asked of a large document it is treated as cold. Everything else, also what a later PostgreSQL
  *              adds, is cold until it is shown to be hot.
  * hash term    a term `$.name == constant` that must hold for the whole to hold, i.e. reachable through && only
  */
@@ -21,11 +22,13 @@
 
 #define MAX_CONDITION_DEPTH 32
 #define MAX_HOT_WILDCARDS 1
+#define MAX_HOT_FILTERS 1
 
 typedef struct Walk
 {
 	EmkCondition *out;
 	int			wildcards;
+	int			filters;
 } Walk;
 
 static int	condition_timeout_ms = 200;
@@ -165,7 +168,11 @@ walk(Walk *w, JsonPathItem *v, int depth)
 		case jpiExists:
 		case jpiPlus:
 		case jpiMinus:
+			walk_arg(w, v, depth);
+			break;
 		case jpiFilter:
+			if (++w->filters > MAX_HOT_FILTERS)
+				set_cold(w, "several filters");
 			walk_arg(w, v, depth);
 			break;
 		case jpiLikeRegex:
@@ -282,7 +289,7 @@ find_hash_term(JsonPathItem *v, EmkTerm *term)
 void
 emk_rule_analyse(JsonPath *path, EmkCondition *out)
 {
-	Walk		w = {out, 0};
+	Walk		w = {out};
 	JsonPathItem root;
 	EmkTerm		term;
 
@@ -303,16 +310,20 @@ static bool
 path_match(JsonPath *path, Jsonb *value, bool cold)
 {
 	static Jsonb *no_vars = NULL;
+	static MemoryContext scratch = NULL;	/* what jsonpath leaves behind, which can be a thousand times the document */
 	LOCAL_FCINFO(fcinfo, 4);
+	MemoryContext old;
 	Datum		result;
 
 	if (no_vars == NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
+		if (scratch == NULL)
+			scratch = AllocSetContextCreate(TopMemoryContext, "eventmkt condition", ALLOCSET_DEFAULT_SIZES);
+		old = MemoryContextSwitchTo(TopMemoryContext);
 		no_vars = emk_json_parse("{}");
 		MemoryContextSwitchTo(old);
 	}
+	MemoryContextReset(scratch);	/* of one that raised */
 	InitFunctionCallInfoData(*fcinfo, NULL, 4, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = JsonbPGetDatum(value);
 	fcinfo->args[1].value = PointerGetDatum(path);
@@ -320,7 +331,10 @@ path_match(JsonPath *path, Jsonb *value, bool cold)
 	fcinfo->args[3].value = BoolGetDatum(true);
 	for (int i = 0; i < 4; i++)
 		fcinfo->args[i].isnull = false;
+	old = MemoryContextSwitchTo(scratch);
 	result = cold ? jsonb_path_match_tz(fcinfo) : jsonb_path_match(fcinfo);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(scratch);
 	return !fcinfo->isnull && DatumGetBool(result);
 }
 
@@ -389,7 +403,7 @@ emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error)
 		*error = NULL;
 	if (path == NULL)
 		return true;
-	if (!cold)
+	if (!cold && VARSIZE_ANY(value) <= EMK_RULE_HOT_BYTES)
 		return path_match(path, value, false);
 	result = cold_match(path, value, &message);
 	if (message != NULL && error == NULL)

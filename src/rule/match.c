@@ -273,6 +273,8 @@ condition_holds(MatchRule *r, Jsonb *properties)
 {
 	if (r->state == CONDITION_UNREAD)
 		read_terms(r);
+	if (r->state == CONDITION_PATH && VARSIZE_ANY(properties) > EMK_RULE_HOT_BYTES)
+		return true;			/* may take long: the worker asks it, with a time limit */
 	if (r->state == CONDITION_PATH)
 		return emk_rule_test(r->condition, false, properties, NULL);
 	for (int i = 0; i < r->nterms; i++)

@@ -6,6 +6,9 @@
 
 #include "rule/rule.h"
 
+/* A condition that is more than a few terms is hot for documents up to here. */
+#define EMK_RULE_HOT_BYTES 4096
+
 /* `$.property op constant`; strings point into the jsonpath it was read from */
 typedef struct EmkTerm
 {
