@@ -114,6 +114,7 @@ emk_admin_adopt(PG_FUNCTION_ARGS)
 		ended = end_rows(&runs_plan, discard, now) + end_rows(&deliveries_plan, discard, now);
 		if (discard)
 			emk_spi_run(&work_plan, NULL, NULL, false, 0);
+		emk_base_invalidate_table("rule_event");	/* sessions that know of an inactivity run forget it */
 		emk_owner_leave(&saved);
 	}
 	SPI_finish();

@@ -19,6 +19,12 @@ emk_base_init(void)
 	emk_base_init_wake();
 }
 
+void
+emk_base_invalidate_table(const char *relname)
+{
+	CacheInvalidateRelcacheByRelid(emk_setting_table(relname));
+}
+
 PG_FUNCTION_INFO_V1(emk_base_invalidate);
 /*
  * eventmkt.invalidate_cache(): statement trigger. Sends the relcache invalidation of its table, transactional like

@@ -20,6 +20,9 @@
 /* Called once by _PG_init. */
 extern void emk_base_init(void);
 
+/* Every backend forgets what it cached of a table in eventmkt_data, from the commit on. */
+extern void emk_base_invalidate_table(const char *relname);
+
 /* The table definitions of all layers in floor order, NULL-terminated; generated from <layer>.tables.sql. */
 extern const char *const emk_base_tables[];
 

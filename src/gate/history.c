@@ -10,7 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define MAX_CANDIDATES 1000		/* cancelling events of one run that are looked at */
+#define FIRST_CANDIDATES 1000	/* as in cancel_plan: who has more and is not cancelled by these is asked for all */
 
 #define RUN_VECTORS \
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) " \
@@ -23,6 +23,11 @@
 static EmkPlan cancel_plan = {
 	"SELECT u.ord, e.event_id, e.name, e.properties, e.occurred_at, e.depth " RUN_VECTORS
 	"ORDER BY e.occurred_at LIMIT 1000) e ORDER BY u.ord, e.occurred_at, e.event_id",
+	7, {INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, BOOLOID}
+};
+static EmkPlan cancel_all_plan = {
+	"SELECT u.ord, e.event_id, e.name, e.properties, e.occurred_at, e.depth " RUN_VECTORS
+	") e ORDER BY u.ord, e.occurred_at, e.event_id",
 	7, {INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, BOOLOID}
 };
 static EmkPlan latest_plan = {
@@ -123,6 +128,43 @@ read_cancels(EmkGateRun *runs, SPITupleTable *rows, uint64 n)
 	}
 }
 
+/* Has one of the runs index[0..k), all of one rule version, been cancelled? */
+static void
+ask_cancels(EmkGateRun *runs, const int *index, int k, const EmkIds *ids, TimestampTz now)
+{
+	int		   *seen;
+	uint64		n;
+	SPITupleTable *rows;
+
+	query(&cancel_plan, runs, index, k, ids, now);
+	n = SPI_processed;
+	if (n < FIRST_CANDIDATES)
+	{
+		read_cancels(runs, SPI_tuptable, n);
+		return;
+	}
+	rows = SPI_tuptable;
+	seen = palloc0(sizeof(int) * k);
+	for (uint64 row = 0, i = 0; row < n; row++)
+	{
+		/* rows come by number, which index[] need not be in */
+		int			ord = emk_spi_int4(row, 1, 0);
+
+		while (index[i] != ord)
+			i = (i + 1) % k;
+		seen[i]++;
+	}
+	read_cancels(runs, rows, n);
+	for (int i = 0; i < k; i++)
+		if (seen[i] >= FIRST_CANDIDATES && runs[index[i]].verdict != EMK_CANCEL)
+		{
+			query(&cancel_all_plan, runs, index + i, 1, ids, now);
+			rows = SPI_tuptable;
+			read_cancels(runs, rows, SPI_processed);
+			SPI_freetuptable(rows);
+		}
+}
+
 /* Later activity: an inactivity run waits on from there. A delivery that is about to be tried again is cancelled by it. */
 static void
 read_latest(EmkGateRun *runs, uint64 n)
@@ -185,9 +227,6 @@ emk_gate_ask_history(EmkGateRun *runs, int n, const EmkIds *ids, TimestampTz now
 			read_latest(runs, SPI_processed);
 		}
 		else if (rule->nunless > 0)
-		{
-			query(&cancel_plan, runs, index + first, next - first, ids, now);
-			read_cancels(runs, SPI_tuptable, SPI_processed);
-		}
+			ask_cancels(runs, index + first, next - first, ids, now);
 	}
 }

@@ -286,6 +286,7 @@ emk_profile_undo_merge(PG_FUNCTION_ARGS)
 	args[0] = Int64GetDatum(m.id);
 	args[1] = TimestampTzGetDatum(emk_clock_now());
 	emk_spi_run(&undone_plan, args, NULL, false, 0);
+	emk_base_invalidate_table("rule_event");	/* its inactivity runs stay with the survivor: its next event begins others */
 	old = MemoryContextSwitchTo(caller);
 	result = CStringGetTextDatum(m.from);
 	MemoryContextSwitchTo(old);

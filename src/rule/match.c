@@ -10,8 +10,10 @@
  * jsonb_path_match. Everything lives in one memory context that is thrown away when a rule changes.
  *
  * Inactivity rules: the run of a profile re-reads the last event when it falls due, so one work row a lapse is enough. `armed`
- * remembers (profile, rule) → the time until which a run is known to wait; an abort forgets it all, because the row that
- * armed it may be gone.
+ * remembers (profile, rule) → a time until which a run is known to wait; an abort forgets it all, because the row that
+ * armed it may be gone. It is half of the run's delay: an event that relies on a run must be committed before the run is
+ * decided, and its transaction may stay open for long. Delays under two hours are not worth that risk. Whoever ends a lapse run
+ * before its time (adopt, quarantine, undoing a merge) invalidates rule_event, so every backend forgets.
  */
 #include "postgres.h"
 
@@ -30,6 +32,7 @@
 #define MAX_TERMS 4
 #define MAX_NAMES 4096			/* entries kept, negative ones included; then the index starts anew */
 #define ARMED_SLOTS 32768		/* power of two */
+#define ARMED_MIN_DELAY (2 * USECS_PER_HOUR)
 
 typedef enum ConditionState
 {
@@ -287,6 +290,7 @@ condition_holds(MatchRule *r, Jsonb *properties)
 static bool
 is_armed(const MatchRule *r, const EmkMatchInput *in)
 {
+	TimestampTz due;
 	uint64		tag;
 	Armed	   *slot;
 
@@ -300,8 +304,11 @@ is_armed(const MatchRule *r, const EmkMatchInput *in)
 	slot = &armed[tag & (ARMED_SLOTS - 1)];
 	if (slot->tag == tag && in->now < slot->until)
 		return true;
+	due = emk_clock_add(in->occurred_at, r->lapse_after);
+	if (due - in->occurred_at < ARMED_MIN_DELAY)
+		return false;
 	slot->tag = tag;
-	slot->until = emk_clock_add(in->occurred_at, r->lapse_after);
+	slot->until = in->occurred_at + (due - in->occurred_at) / 2;
 	armed_dirty = true;
 	return false;
 }

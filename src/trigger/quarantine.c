@@ -20,8 +20,8 @@ static EmkPlan work_plan = {
 	3, {INT2OID, INT4OID, INT4OID}
 };
 static EmkPlan due_plan = {
-	"SELECT p.state, p.run_id, p.rule_id, r.name, p.rule_version, p.profile_id, p.key, p.event_id, p.started_at, p.due_at, "
-	"p.ctid FROM eventmkt_data.pending_trigger p JOIN eventmkt_data.rule r "
+	"SELECT p.state, p.run_id, p.rule_id, COALESCE(r.name, 'unknown'), p.rule_version, p.profile_id, p.key, p.event_id, p.started_at, p.due_at, "
+	"p.ctid FROM eventmkt_data.pending_trigger p LEFT JOIN eventmkt_data.rule r "
 	"ON r.rule_id OPERATOR(pg_catalog.=) p.rule_id AND r.version OPERATOR(pg_catalog.=) p.rule_version "
 	"WHERE p.wake_at OPERATOR(pg_catalog.<=) $1 AND p.node OPERATOR(pg_catalog.=) $2 "
 	"ORDER BY p.wake_at LIMIT 1 FOR UPDATE OF p SKIP LOCKED",
@@ -69,6 +69,7 @@ emk_trigger_quarantine_work(const char *error, int slot, int slots, TimestampTz 
 		d[i].facts = facts(error);
 	}
 	emk_event_decide(d, n, now);
+	emk_base_invalidate_table("rule_event");	/* an inactivity run that this row was to begin is not there */
 }
 
 void
