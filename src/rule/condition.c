@@ -4,8 +4,8 @@
  * predicate    the root of the expression is a comparison, and/or/not, is unknown, exists, starts with or like_regex
  * hot          only accessors, comparisons, arithmetic, boolean operators, starts with, exists and .double(): nothing that
  *              can raise in silent mode or take long on a small document (one wildcard, one filter; two paths compared
- *              are the product of their arrays). Asked of a large document it is treated as cold. Everything else, also what a later PostgreSQL
- *              adds, is cold until it is shown to be hot.
+ *              are the product of their arrays). Asked of a large document it is treated as cold. Everything else, also
+ *              what a later PostgreSQL adds, is cold until it is shown to be hot.
  * hash term    a term `$.name == constant` that must hold for the whole to hold, i.e. reachable through && only
  */
 #include "postgres.h"

@@ -20,8 +20,8 @@ static EmkPlan work_plan = {
 	3, {INT2OID, INT4OID, INT4OID}
 };
 static EmkPlan due_plan = {
-	"SELECT p.state, p.run_id, p.rule_id, COALESCE(r.name, 'unknown'), p.rule_version, p.profile_id, p.key, p.event_id, p.started_at, p.due_at, "
-	"p.ctid FROM eventmkt_data.pending_trigger p LEFT JOIN eventmkt_data.rule r "
+	"SELECT p.state, p.run_id, p.rule_id, COALESCE(r.name, 'unknown'), p.rule_version, p.profile_id, p.key, p.event_id, "
+	"p.started_at, p.due_at, p.ctid FROM eventmkt_data.pending_trigger p LEFT JOIN eventmkt_data.rule r "
 	"ON r.rule_id OPERATOR(pg_catalog.=) p.rule_id AND r.version OPERATOR(pg_catalog.=) p.rule_version "
 	"WHERE p.wake_at OPERATOR(pg_catalog.<=) $1 AND p.node OPERATOR(pg_catalog.=) $2 "
 	"ORDER BY p.wake_at LIMIT 1 FOR UPDATE OF p SKIP LOCKED",
