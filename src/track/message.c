@@ -129,7 +129,8 @@ emk_track_digest(const EmkMessage *m)
 	h = hash_bytes_extended((const unsigned char *) m->event, strlen(m->event), 0);
 	if (m->occurred_at != DT_NOBEGIN && !m->time_derived)
 		h = hash_bytes_extended((const unsigned char *) &m->occurred_at, sizeof(m->occurred_at), h);
-	if (m->properties != NULL)
+	/* no properties and {} are the same: one way in fills the default, another leaves it out */
+	if (m->properties != NULL && !(JB_ROOT_IS_OBJECT(m->properties) && JB_ROOT_COUNT(m->properties) == 0))
 		h = hash_combine64(h, DatumGetUInt64(DirectFunctionCall2(jsonb_hash_extended, JsonbPGetDatum(m->properties),
 																 Int64GetDatum(0))));
 	return (int64) h;
