@@ -6,10 +6,14 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
 #include "trigger/trigger_int.h"
 #include "utils/builtins.h"
 
 #define RUN_NCOLS 19
+#define ABSORB_LOCKS 256
+#define ABSORB_LOCK_CLASS 0x656d6b
 
 static EmkPlan load_plan = {
 	"SELECT " EMK_RUN_COLUMNS ", p.ctid FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
@@ -26,7 +30,7 @@ static EmkPlan insert_plan = {
 	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
 	"pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
 	"pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), "
-	"pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19)) AS u",
+	"pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19)) AS u ON CONFLICT DO NOTHING",
 	20, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
 		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
 		TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
@@ -184,7 +188,11 @@ emk_trigger_put(EmkRun **runs, int n)
 	for (int c = 0; c < RUN_NCOLS; c++)
 		args[c] = emk_spi_array(v[c], c == 11 ? no_message : NULL, n, elem[c]);
 	args[RUN_NCOLS] = Int16GetDatum(emk_setting_node());
-	emk_spi_run(&insert_plan, args, NULL, false, 0);
+	if (emk_spi_run(&insert_plan, args, NULL, false, 0) < n)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("another pass began the same run meanwhile"),
+				 errhint("Run it again.")));
 }
 
 static uint32
@@ -304,6 +312,37 @@ emk_trigger_load(EmkTake *t, const EmkItem *items, int n)
 	}
 }
 
+static int
+compare_uint32(const void *a, const void *b)
+{
+	uint32		x = *(const uint32 *) a;
+	uint32		y = *(const uint32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Two passes at events of one person at the same time could each find the edge of a count, or each take a late event for a new
+ * one, and neither sees what the other is deciding. So what may repeat a decision waits for the other's end: one lock of 256
+ * by profile, in ascending order, held to the end of the transaction. Advisory lock tags of class 3 are out of SQL's reach.
+ */
+static void
+lock_people(const EmkRuns *runs)
+{
+	uint32	   *bucket = palloc(sizeof(uint32) * runs->n);
+	LOCKTAG		tag;
+
+	for (int i = 0; i < runs->n; i++)
+		bucket[i] = hash_bytes((const unsigned char *) runs->v[i]->profile_id, strlen(runs->v[i]->profile_id)) % ABSORB_LOCKS;
+	qsort(bucket, runs->n, sizeof(uint32), compare_uint32);
+	for (int i = 0; i < runs->n; i++)
+		if (i == 0 || bucket[i] != bucket[i - 1])
+		{
+			SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ABSORB_LOCK_CLASS, bucket[i], 3);
+			LockAcquire(&tag, ExclusiveLock, false, false);
+		}
+}
+
 /*
  * A late event that would start a run which was decided already, or is on its way, belongs to that decision: such fresh runs
  * end here without a row.
@@ -317,6 +356,7 @@ emk_trigger_absorb(EmkTake *t)
 
 	if (n == 0)
 		return;
+	lock_people(&t->fresh);
 	for (int c = 0; c < 4; c++)
 		v[c] = palloc(sizeof(Datum) * n);
 	for (int i = 0; i < n; i++)

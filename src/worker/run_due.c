@@ -3,12 +3,15 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
+#include "utils/resowner.h"
 #include "worker/pass.h"
 #include "worker/worker.h"
 
 #define PASS_BATCH 2000
 #define PARTITIONS_AHEAD 8
+#define MAX_TRIES 10
 
 void
 emk_worker_maintain(TimestampTz now)
@@ -20,30 +23,77 @@ emk_worker_maintain(TimestampTz now)
 	emk_event_drop_old(now);
 }
 
-/* One pass in the current transaction: work rows first, then due runs, until max_rows or nothing is left. */
+/* Work rows first, then due runs, at most `max` together. */
+static int
+handle(int max, bool *more)
+{
+	EmkPass		p = {emk_clock_now()};
+	int			worked = emk_trigger_take_work(max, 0, 1, p.now, &p.due, &p.decisions);
+	int			due = 0;
+
+	emk_worker_fire(&p);
+	if (worked < max)
+	{
+		p = (EmkPass) {emk_clock_now()};
+		due = emk_trigger_take_due(max - worked, DT_NOBEGIN, p.now, &p.due);
+		emk_worker_fire(&p);
+	}
+	*more = worked + due > 0;
+	return worked + due;
+}
+
+/*
+ * One batch in a subtransaction: where another pass was at the same runs, it is undone and tried again with what that one
+ * committed. Under REPEATABLE READ only the caller can do so.
+ */
+static int
+try_batch(int max, bool *more)
+{
+	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "eventmkt pass", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(batch);
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile int n = -1;
+
+	for (volatile int tries = 1; n < 0; tries++)
+	{
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(batch);
+		PG_TRY();
+		{
+			n = handle(max, more);
+			ReleaseCurrentSubTransaction();
+			CurrentResourceOwner = owner;
+		}
+		PG_CATCH();
+		{
+			int			code = geterrcode();
+
+			if (tries == MAX_TRIES || IsolationUsesXactSnapshot() ||
+				(code != ERRCODE_T_R_SERIALIZATION_FAILURE && code != ERRCODE_T_R_DEADLOCK_DETECTED))
+				PG_RE_THROW();
+			MemoryContextSwitchTo(batch);
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			CurrentResourceOwner = owner;
+			n = -1;
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(batch);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(batch);
+	return n;
+}
+
+/* One pass in the current transaction, until max_rows are handled or nothing is left. */
 int
 emk_worker_pass(int max_rows)
 {
 	int			total = 0;
-	int			worked,
-				due;
+	bool		more = true;
 
-	do
-	{
-		MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "eventmkt pass", ALLOCSET_DEFAULT_SIZES);
-		MemoryContext old = MemoryContextSwitchTo(batch);
-		EmkPass		p = {emk_clock_now()};
-
-		worked = emk_trigger_take_work(Min(PASS_BATCH, max_rows - total), 0, 1, p.now, &p.due, &p.decisions);
-		emk_worker_fire(&p);
-		p = (EmkPass) {emk_clock_now()};
-		due = worked == PASS_BATCH ? 0 :
-			emk_trigger_take_due(Min(PASS_BATCH, max_rows - total), DT_NOBEGIN, p.now, &p.due);
-		emk_worker_fire(&p);
-		total += worked + due;
-		MemoryContextSwitchTo(old);
-		MemoryContextDelete(batch);
-	} while (worked + due > 0 && total < max_rows);
+	while (more && total < max_rows)
+		total += try_batch(Min(PASS_BATCH, max_rows - total), &more);
 	return total;
 }
 
