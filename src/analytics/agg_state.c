@@ -101,6 +101,22 @@ emk_state_take(FunctionCallInfo fcinfo, EmkStateKind kind, int width, const void
 	return st;
 }
 
+/* Copies `used` bytes and clears the rest, in pieces, so that a large state can be cancelled in between. */
+static void
+copy_state(EmkState *to, const EmkState *from, Size used, Size size)
+{
+	for (Size done = 0; done < size;)
+	{
+		Size		piece = Min(size - done, 4 * 1024 * 1024);
+		Size		copied = done < used ? Min(piece, used - done) : 0;
+
+		memcpy((char *) to + done, (const char *) from + done, copied);
+		memset((char *) to + done + copied, 0, piece - copied);
+		done += piece;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 char *
 emk_state_append(EmkState **stp, uint32 bytes)
 {
@@ -117,7 +133,7 @@ emk_state_append(EmkState **stp, uint32 bytes)
 		want = (Size) st->used + bytes + EMK_STATE_HEADER + st->nparams;
 		/* what compaction left must not be close to full, else every row would compact again */
 		while (size < want + st->used / 2)
-			size *= 2;
+			size += size < 16 * 1024 * 1024 ? size : size / 2;
 		if (size > EMK_MAX_STATE_BYTES)
 			size = EMK_MAX_STATE_BYTES;
 		if (want > size)
@@ -130,9 +146,7 @@ emk_state_append(EmkState **stp, uint32 bytes)
 		{
 			EmkState   *larger = palloc(size);
 
-			memcpy(larger, st, EMK_STATE_HEADER + st->nparams + st->used);
-			memset((char *) larger + EMK_STATE_HEADER + st->nparams + st->used, 0,
-				   size - EMK_STATE_HEADER - st->nparams - st->used);
+			copy_state(larger, st, EMK_STATE_HEADER + st->nparams + st->used, size);
 			SET_VARSIZE(larger, size);
 			*stp = st = larger;
 		}

@@ -8,6 +8,7 @@
 #include "analytics/analytics_int.h"
 #include "analytics/compact.h"
 #include "base/base.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 static inline int
@@ -56,6 +57,8 @@ read_marks(EmkState *st, int n, int64 *count)
 		uint8		mask8;
 		uint16		mask16;
 
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
 		memcpy(&marks[i].at, p, 8);
 		marks[i].key = 0;
 		if (bytes == 1)

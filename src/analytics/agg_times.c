@@ -106,6 +106,8 @@ emk_analytics_abandoned(PG_FUNCTION_ARGS)
 	marks = palloc_extended(Max(n, 1) * sizeof(EmkMark), MCXT_ALLOC_HUGE);
 	for (int64 i = 0; i < n; i++, p += 9)
 	{
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
 		memcpy(&marks[i].at, p, 8);
 		marks[i].mask = p[8] & 3;
 		marks[i].key = 0;
@@ -203,6 +205,8 @@ read_keyed(EmkState *st, int64 *count, EmkNamed **keys)
 
 		if (len < 1)
 			emk_state_malformed();
+		if ((n & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
 		marks[n] = (EmkMark) {.at = at, .mask = text[0] & 3};
 		if (text[0] & 4)
 			rows[nrows++] = (KeyedRow) {.key = text + 1, .len = len - 1, .mark = &marks[n]};
@@ -212,6 +216,8 @@ read_keyed(EmkState *st, int64 *count, EmkNamed **keys)
 	*keys = palloc_extended(Max(nrows, 1) * sizeof(EmkNamed), MCXT_ALLOC_HUGE);
 	for (int64 i = 0; i < nrows; i++)
 	{
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (i == 0 || compare_rows(&rows[i - 1], &rows[i]) != 0)
 			(*keys)[nkeys++] = (EmkNamed) {.name = rows[i].key, .len = rows[i].len};
 		rows[i].mark->key = nkeys;

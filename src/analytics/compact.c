@@ -212,6 +212,8 @@ emk_count_values(EmkNamed *rows, int64 n)
 	sort_values(rows, n);
 	for (int64 i = 0; i < n; i++)
 	{
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (kept > 0 && compare_values(&rows[kept - 1], &rows[i]) == 0)
 		{
 			if (pg_add_s64_overflow(rows[kept - 1].number, rows[i].number, &rows[kept - 1].number))
@@ -235,6 +237,8 @@ emk_log_values(EmkState *st, int64 *n)
 	{
 		EmkNamed   *row = &rows[(*n)++];
 
+		if ((*n & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
 		row->number = emk_log_next(&p, end, &row->name, &row->len);
 	}
 	*n = emk_count_values(rows, *n);

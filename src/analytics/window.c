@@ -99,6 +99,7 @@ emk_analytics_find_abandoned_keys(const EmkMark *marks, int64 n, int64 within, b
 	int64	   *general;
 	int64		i = 0;
 
+	CHECK_FOR_INTERRUPTS();
 	while (i < n && marks[i].key == 0)
 		i++;
 	general = palloc_extended(Max(i, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
