@@ -10,3 +10,7 @@ bench-%:
 	@test/run $@ $(ARGS)
 sandbox setup:
 	@test/$@
+# questions over history beside ClickHouse and DuckDB; BENCH_EVENTS and others: see the script
+.PHONY: bench-history
+bench-history:
+	@test/bench/history/run

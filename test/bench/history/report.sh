@@ -1,0 +1,73 @@
+# report.sh: RESULTS.md and the two plots, from $WORK/times ("question side ms") and $WORK/growth ("events question ms")
+of() { grep "^$1 $2 " "$WORK/times" | cut -d' ' -f3 | median; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f", a / b}'; }
+grown() { grep "^$1 $2 " "$WORK/growth" | cut -d' ' -f3 | median; }
+mb() { awk -v b="$1" 'BEGIN {printf "%.0f MB", b / 1048576}'; }
+
+{
+	echo "# Questions over history"
+	echo
+	echo "$EVENTS events of $PROFILES people; $(psql -qAtX -c 'SHOW server_version' | cut -d' ' -f1 | sed 's/^/PostgreSQL /'), ClickHouse 18.16, DuckDB 1.5, two threads each on $(nproc) cores,"
+	echo "the load of the machine at the end was $(cut -d' ' -f1 /proc/loadavg). Medians of $ROUNDS rounds, milliseconds. All sides gave the same answers."
+	echo
+	echo "| question | timelines | ClickHouse | ratio | DuckDB | ratio | two days in the event table | ratio | aggregates over events | plain SQL | ratio |"
+	echo "|---|---|---|---|---|---|---|---|---|---|---|"
+	for q in funnel abandoned views; do
+		t=$(of $q timeline) c=$(of $q ch) d=$(of $q duck) l=$(of $q tail) e=$(of $q events) p=$(of $q plain)
+		printf '| %s | %.0f | %.0f | %s | %.0f | %s | %.0f | %s | %.0f | %.0f | %s |\n' $q "$t" "$c" "$(ratio "$t" "$c")" "$d" "$(ratio "$t" "$d")" \
+			"$l" "$(ratio "$l" "$t")" "$e" "$p" "$(ratio "$e" "$p")"
+	done
+	echo
+	echo "| what | value |"
+	echo "|---|---|"
+	echo "| events: heap, with indexes | $(mb "$HEAP"), $(mb "$TOTAL") |"
+	echo "| timelines with key and value | $(mb "$TL_SIZE"), $(ratio "$TL_SIZE" "$HEAP") of the heap |"
+	echo "| packing, one process | $(awk -v n="$EVENTS" -v ms="$ALL_PACK_MS" 'BEGIN {printf "%.2f million events/s", n / ms / 1000}') |"
+	echo "| memory of the session after three questions | $PEAK MB |"
+	if [ -s "$WORK/growth" ]; then
+		echo
+		echo "| events | funnel | abandoned | views |"
+		echo "|---|---|---|---|"
+		for n in $GROWTH; do
+			printf '| %s | %.0f | %.0f | %.0f |\n' "$n" "$(grown "$n" funnel)" "$(grown "$n" abandoned)" "$(grown "$n" views)"
+		done
+	fi
+} > "$WORK/RESULTS.md"
+cat "$WORK/RESULTS.md"
+
+svg_open() { echo "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"$1\" font-family=\"sans-serif\" font-size=\"12\"><rect width=\"720\" height=\"$1\" fill=\"#fff\"/><text x=\"20\" y=\"24\" font-size=\"15\">$2</text>"; }
+for q in funnel abandoned views; do for s in timeline ch duck; do echo "$q $s $(of $q $s)"; done; done | awk '
+	{q[NR] = $1; s[NR] = $2; v[NR] = $3; if ($3 > max) max = $3}
+	END {
+		name["timeline"] = "timelines"; name["ch"] = "ClickHouse"; name["duck"] = "DuckDB"
+		fill["timeline"] = "#1b7f4b"; fill["ch"] = "#c9a227"; fill["duck"] = "#7a7a7a"
+		y = 50
+		for (i = 1; i <= NR; i++) {
+			if (i % 3 == 1) {printf "<text x=\"20\" y=\"%d\" font-weight=\"bold\">%s</text>\n", y + 12, q[i]; y += 18}
+			w = v[i] / max * 480; if (w < 2) w = 2
+			printf "<text x=\"30\" y=\"%d\">%s</text><rect x=\"120\" y=\"%d\" width=\"%.1f\" height=\"14\" fill=\"%s\"/><text x=\"%.1f\" y=\"%d\">%.0f ms</text>\n", y + 12, name[s[i]], y, w, fill[s[i]], 126 + w, y + 12, v[i]
+			y += 20; if (i % 3 == 0) y += 10
+		}
+	}' > "$WORK/bars"
+{ svg_open 310 "The same questions over $EVENTS events"; cat "$WORK/bars"; echo "</svg>"; } > "$WORK/compare.svg"
+if [ -s "$WORK/growth" ]; then
+	for n in $GROWTH; do for q in funnel abandoned views; do echo "$n $q $(grown "$n" $q)"; done; done | awk '
+		{n[NR] = $1; q[NR] = $2; v[NR] = $3; if ($1 > mx) mx = $1; if ($3 > my) my = $3}
+		END {
+			c["funnel"] = "#1b7f4b"; c["abandoned"] = "#2563a8"; c["views"] = "#b0452c"
+			print "<line x1=\"70\" y1=\"330\" x2=\"620\" y2=\"330\" stroke=\"#444\"/><line x1=\"70\" y1=\"330\" x2=\"70\" y2=\"50\" stroke=\"#444\"/>"
+			printf "<text x=\"20\" y=\"60\">%.0f ms</text><text x=\"30\" y=\"334\">0</text><text x=\"560\" y=\"350\">%d million events</text>\n", my, mx / 1e6
+			k = 0
+			for (s in c) {
+				pts = "70,330"
+				for (i = 1; i <= NR; i++) if (q[i] == s) {
+					x = 70 + n[i] / mx * 550; y = 330 - v[i] / my * 280
+					pts = pts sprintf(" %.1f,%.1f", x, y)
+					printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n", x, y, c[s]
+				}
+				printf "<polyline points=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/><text x=\"90\" y=\"%d\" fill=\"%s\">%s</text>\n", pts, c[s], 70 + 18 * k++, c[s], s
+			}
+		}' > "$WORK/curve"
+	{ svg_open 370 "Time of a question over timelines as events grow"; cat "$WORK/curve"; echo "</svg>"; } > "$WORK/growth.svg"
+fi
+if [ -z "${BENCH_NO_WRITE-}" ]; then cp "$WORK"/RESULTS.md "$WORK"/*.svg "$HERE/"; fi
