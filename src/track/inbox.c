@@ -1,7 +1,8 @@
 /*
  * inbox.c: COPY eventmkt_data.inbox, and INSERT into it. The view's row trigger gathers, a full buffer or the statement
- * trigger flushes through emk_track_many(). The buffer lives in a context below the transaction's and is forgotten when the
- * (sub)transaction that fills it aborts.
+ * trigger flushes through emk_track_many(). A buffer lives in a context below the transaction's and belongs to the
+ * (sub)transaction that fills it: it is forgotten when that aborts. A statement on the inbox may run inside another (a function
+ * called for each row), in a subtransaction of its own: then it has a buffer of its own, on top of the other's.
  */
 #include "postgres.h"
 
@@ -24,16 +25,22 @@ typedef struct Inbox
 	int			n;
 	Size		bytes;
 	EmkMessage *messages;
+	struct Inbox *below;		/* of an outer subtransaction; lives in this one's context */
 } Inbox;
 
 static Inbox inbox;
 
+/* Forgets the buffer on top; the one below it is on top again. */
 static void
 drop_buffer(void)
 {
-	if (inbox.context != NULL)
-		MemoryContextDelete(inbox.context);
-	memset(&inbox, 0, sizeof(inbox));
+	MemoryContext context = inbox.context;
+
+	if (inbox.below != NULL)
+		inbox = *inbox.below;
+	else
+		memset(&inbox, 0, sizeof(inbox));
+	MemoryContextDelete(context);
 }
 
 static void
@@ -45,11 +52,10 @@ at_xact_end(XactEvent event, void *arg)
 static void
 at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
-	if (inbox.context == NULL || inbox.subxact != mine)
-		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		drop_buffer();
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		while (inbox.context != NULL && inbox.subxact == mine)
+			drop_buffer();
+	else if (event == SUBXACT_EVENT_COMMIT_SUB && inbox.context != NULL && inbox.subxact == mine)
 		inbox.subxact = parent;
 }
 
@@ -60,16 +66,36 @@ emk_track_init_inbox(void)
 	RegisterSubXactCallback(at_subxact_end, NULL);
 }
 
+/* Stores what this subtransaction has gathered. */
 static void
 flush(void)
 {
 	Inbox		full = inbox;
 
-	if (full.context == NULL)
+	if (full.context == NULL || full.subxact != GetCurrentSubTransactionId())
 		return;
-	memset(&inbox, 0, sizeof(inbox));
+	if (full.below != NULL)
+		inbox = *full.below;
+	else
+		memset(&inbox, 0, sizeof(inbox));
 	emk_track_many(full.messages, full.n);
 	MemoryContextDelete(full.context);
+}
+
+static void
+begin_buffer(void)
+{
+	Inbox		below = inbox;
+
+	memset(&inbox, 0, sizeof(inbox));
+	inbox.context = AllocSetContextCreate(TopTransactionContext, "eventmkt inbox", ALLOCSET_DEFAULT_SIZES);
+	inbox.subxact = GetCurrentSubTransactionId();
+	inbox.messages = MemoryContextAlloc(inbox.context, sizeof(EmkMessage) * INBOX_ROWS);
+	if (below.context != NULL)
+	{
+		inbox.below = MemoryContextAlloc(inbox.context, sizeof(Inbox));
+		*inbox.below = below;
+	}
 }
 
 static char *
@@ -89,12 +115,8 @@ gather(HeapTuple tuple, TupleDesc desc)
 	bool		isnull;
 	Datum		d;
 
-	if (inbox.context == NULL)
-	{
-		inbox.context = AllocSetContextCreate(TopTransactionContext, "eventmkt inbox", ALLOCSET_DEFAULT_SIZES);
-		inbox.subxact = GetCurrentSubTransactionId();
-		inbox.messages = MemoryContextAlloc(inbox.context, sizeof(EmkMessage) * INBOX_ROWS);
-	}
+	if (inbox.context == NULL || inbox.subxact != GetCurrentSubTransactionId())
+		begin_buffer();
 	old = MemoryContextSwitchTo(inbox.context);
 	m = &inbox.messages[inbox.n];
 	memset(m, 0, sizeof(*m));
