@@ -56,21 +56,32 @@ as_item(const EmkRun *run, const char *profile_id, EmkItem *item)
 	item->traits = emk_profile_traits(profile_id);
 }
 
+/* The live run that has the place of a run: same rule, key and slot. What an earlier merge of this pass moved counts. */
 static EmkRun *
-rival(const EmkRuns *runs, const EmkRun *of)
+rival(EmkTake *t, const char *profile_id, const EmkRun *of)
 {
-	for (int i = 0; i < runs->n; i++)
-		if (!runs->v[i]->gone && runs->v[i]->rule_id == of->rule_id && runs->v[i]->slot == of->slot &&
-			strcmp(runs->v[i]->key, of->key) == 0)
-			return runs->v[i];
+	for (EmkRun *r = emk_trigger_walk(t, profile_id, of->rule_id, NULL); r != NULL;
+		 r = emk_trigger_walk(t, profile_id, of->rule_id, r))
+		if (r->slot == of->slot && strcmp(r->key, of->key) == 0)
+			return r;
 	return NULL;
+}
+
+/* Has this pass the row of a run already? */
+static bool
+is_known(const EmkTake *t, EmkRun *run)
+{
+	for (int i = 0; i < t->runs.n; i++)
+		if (t->runs.v[i]->stored && ItemPointerEquals(&t->runs.v[i]->tid, &run->tid))
+			return true;
+	return false;
 }
 
 /* Moves one run to the canonical profile, or folds it into the run that is there. */
 static void
-move_run(EmkTake *t, EmkRun *run, const EmkRuns *there, const char *into)
+move_run(EmkTake *t, EmkRun *run, const char *into)
 {
-	EmkRun	   *other = rival(there, run);
+	EmkRun	   *other = rival(t, into, run);
 	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
 	EmkRun	   *older,
 			   *younger;
@@ -115,21 +126,12 @@ emk_trigger_merge(EmkTake *t, const EmkItem *item)
 	from = load_runs(item->raw_id);
 	if (from.n == 0)
 		return;
-	/* runs of the canonical profile that this batch loaded already are the ones to meet; load the others */
+	/* of the canonical profile the batch may have some runs already; load the others */
 	there = load_runs(item->profile_id);
 	for (int i = 0; i < there.n; i++)
-	{
-		bool		known = false;
-
-		for (int j = 0; j < t->runs.n && !known; j++)
-			if (t->runs.v[j]->stored && ItemPointerEquals(&t->runs.v[j]->tid, &there.v[i]->tid))
-			{
-				there.v[i] = t->runs.v[j];
-				known = true;
-			}
-		if (!known)
+		if (!is_known(t, there.v[i]))
 			emk_trigger_add(t, there.v[i]);
-	}
 	for (int i = 0; i < from.n; i++)
-		move_run(t, from.v[i], &there, item->profile_id);
+		if (!is_known(t, from.v[i]))	/* merged, undone and merged again */
+			move_run(t, from.v[i], item->profile_id);
 }

@@ -25,6 +25,7 @@ typedef struct Fire
 {
 	EmkPass    *pass;
 	EmkRuns		put;			/* runs that wait on */
+	const char *stored_id;		/* whose the run being decided is in its row, where a merge has not moved it yet */
 	int			room;			/* of pass->out */
 } Fire;
 
@@ -32,6 +33,7 @@ static void
 wait_on(Fire *f, EmkRun *run, TimestampTz until)
 {
 	run->wake_at = until;
+	run->profile_id = f->stored_id;	/* the survivor may have a run of its own: the merge's work row brings them together */
 	emk_trigger_push(&f->put, run);
 }
 
@@ -118,6 +120,7 @@ decide(Fire *f, EmkRun *run, EmkGateRun *g)
 {
 	EmkPass    *p = f->pass;
 
+	f->stored_id = run->profile_id;
 	run->profile_id = g->canonical;
 	if (run->due_at > p->now && g->verdict != EMK_CANCEL && g->verdict != EMK_REARM)
 		wait_on(f, run, run->due_at);
@@ -173,7 +176,10 @@ emk_worker_fire(EmkPass *p)
 		if (current == NULL)
 			emk_trigger_decide(&p->decisions, run, rule, "cancelled", "rule_dropped", NULL);
 		else if (!current->enabled)
+		{
+			f.stored_id = run->profile_id;
 			hold(&f, run, rule, DT_NOEND, "rule_disabled", NULL);
+		}
 		else
 		{
 			gates[k].rule = rule;
