@@ -422,5 +422,5 @@ emk_trigger_next_wake(TimestampTz low)
 {
 	Datum		args[2] = {TimestampTzGetDatum(low), Int16GetDatum(emk_setting_node())};
 
-	return emk_spi_run(&next_wake_plan, args, NULL, true, 1) == 0 ? DT_NOEND : time_at(0, 1);
+	return emk_spi_run(&next_wake_plan, args, NULL, false, 1) == 0 ? DT_NOEND : time_at(0, 1);
 }

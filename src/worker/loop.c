@@ -193,6 +193,7 @@ take_due(int batch)
 	EmkPass		p = {emk_clock_now(), emk_send_lease()};
 	int64		begun = emk_clock_monotonic();
 	bool		sweep = begun >= next_sweep;
+	TimestampTz lowest;
 	int			n;
 
 	low = sweep ? DT_NOBEGIN : Min(low, emk_trigger_lowest_put());
@@ -204,7 +205,8 @@ take_due(int batch)
 		next_sweep = begun + SWEEP_SHARE * Max(cost, 0);
 	}
 	fire(&p);
-	low = next_wake = emk_trigger_next_wake(Min(low, emk_trigger_lowest_put()));
+	lowest = emk_trigger_lowest_put();
+	low = next_wake = Min(lowest, emk_trigger_next_wake(Min(low, lowest)));
 	return n;
 }
 
