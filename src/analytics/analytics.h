@@ -134,7 +134,7 @@ extern int64 emk_analytics_run_sequence(const EmkSequence *seq, const EmkMark *m
 
 /* ---- timelines: the packed history of one profile ---- */
 
-typedef struct EmkEvent
+typedef struct EmkMoment
 {
 	int64		at;
 	int64		value;			/* millionths; valid with EMK_EVENT_VALUE */
@@ -142,7 +142,7 @@ typedef struct EmkEvent
 	uint32		key;			/* 0: none; else index + 1 into the keys */
 	uint16		name;			/* index into the names */
 	uint16		has;
-} EmkEvent;
+} EmkMoment;
 
 #define EMK_EVENT_VALUE		0x1
 #define EMK_EVENT_ID		0x2

@@ -203,7 +203,7 @@ typedef struct Texts
 
 struct EmkTimelineBuilder
 {
-	EmkEvent   *events;
+	EmkMoment   *events;
 	int64		n;
 	int64		room;
 	Texts		names;
@@ -276,14 +276,14 @@ emk_analytics_start_timeline(void)
 	return palloc0(sizeof(EmkTimelineBuilder));
 }
 
-static EmkEvent *
+static EmkMoment *
 next_event(EmkTimelineBuilder *b)
 {
 	if (b->n == b->room)
 	{
 		b->room = Max(32, b->room * 2);
-		b->events = b->events ? repalloc_huge(b->events, b->room * sizeof(EmkEvent)) :
-			palloc(b->room * sizeof(EmkEvent));
+		b->events = b->events ? repalloc_huge(b->events, b->room * sizeof(EmkMoment)) :
+			palloc(b->room * sizeof(EmkMoment));
 	}
 	if (b->n >= EMK_MAX_TIMELINE_EVENTS)
 		ereport(ERROR,
@@ -316,12 +316,12 @@ void
 emk_analytics_add_event(EmkTimelineBuilder *b, int64 at, const char *name, int namelen, const char *key, int keylen,
 						const int64 *value, const int64 *id)
 {
-	EmkEvent   *e;
+	EmkMoment   *e;
 
 	if (!EMK_TIME_IS_FINITE(at))
 		return;
 	e = next_event(b);
-	*e = (EmkEvent) {.at = at};
+	*e = (EmkMoment) {.at = at};
 	e->name = name_number(b, name, namelen);
 	if (key)
 	{
@@ -374,7 +374,7 @@ add_opened(EmkTimelineBuilder *b, EmkTimeline *tl, int64 from, int64 to)
 		uint32		key = tl->key_codes ? emk_tl_key_code(tl, i) : 0;
 		uint64		value = values ? emk_tl_varint(&values, tl->end) : 0;
 		bool		has_id = false;
-		EmkEvent   *e;
+		EmkMoment   *e;
 
 		if (i > 0)
 			at = (int64) ((uint64) at + emk_tl_varint(&times, tl->end));
@@ -387,7 +387,7 @@ add_opened(EmkTimelineBuilder *b, EmkTimeline *tl, int64 from, int64 to)
 		if (key > 0 && key_map[key] == 0)
 			key_map[key] = number_of(&b->keys, keys[key - 1].name, keys[key - 1].len) + 1;
 		e = next_event(b);
-		*e = (EmkEvent) {.at = at, .name = name_map[name] - 1, .key = key > 0 ? key_map[key] : 0};
+		*e = (EmkMoment) {.at = at, .name = name_map[name] - 1, .key = key > 0 ? key_map[key] : 0};
 		if (value > 0)
 		{
 			e->has |= EMK_EVENT_VALUE;
@@ -426,7 +426,7 @@ emk_timeline_add_bytes(EmkTimelineBuilder *b, const uint8 *p, Size size)
 /* ---- order and duplicates ---- */
 
 static inline int
-compare_events(const EmkEvent *a, const EmkEvent *b)
+compare_events(const EmkMoment *a, const EmkMoment *b)
 {
 	if (a->at != b->at)
 		return a->at < b->at ? -1 : 1;
@@ -444,7 +444,7 @@ compare_events(const EmkEvent *a, const EmkEvent *b)
 }
 
 #define ST_SORT sort_events
-#define ST_ELEMENT_TYPE EmkEvent
+#define ST_ELEMENT_TYPE EmkMoment
 #define ST_COMPARE(a, b) compare_events(a, b)
 #define ST_CHECK_FOR_INTERRUPTS
 #define ST_SCOPE static
@@ -593,7 +593,7 @@ put_in_order(EmkTimelineBuilder *b)
 	if (name_rank || key_rank)
 		for (int64 i = 0; i < b->n; i++)
 		{
-			EmkEvent   *e = &b->events[i];
+			EmkMoment   *e = &b->events[i];
 
 			if (name_rank)
 				e->name = name_rank[e->name];

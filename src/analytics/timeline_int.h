@@ -22,7 +22,7 @@ typedef struct EmkTimelineReader
 	const uint8 *values;
 	const uint8 *ids;
 	int64		next;
-	EmkEvent	event;			/* the one read last; key counts from 1 */
+	EmkMoment	event;			/* the one read last; key counts from 1 */
 } EmkTimelineReader;
 
 extern void emk_timeline_start_reading(EmkTimelineReader *r, const struct varlena *value);

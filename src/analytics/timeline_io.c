@@ -165,7 +165,7 @@ emk_timeline_start_reading(EmkTimelineReader *r, const struct varlena *value)
 	r->times = r->tl.times;
 	r->values = r->tl.values;
 	r->ids = r->tl.ids;
-	r->event = (EmkEvent) {.at = r->tl.first};
+	r->event = (EmkMoment) {.at = r->tl.first};
 }
 
 bool
@@ -173,7 +173,7 @@ emk_timeline_read(EmkTimelineReader *r)
 {
 	static const int64 units[] = {1000000, 100000, 10000, 1000, 100, 10, 1};
 	EmkTimeline *tl = &r->tl;
-	EmkEvent   *e = &r->event;
+	EmkMoment   *e = &r->event;
 	uint64		value;
 
 	if (r->next >= tl->n)
