@@ -41,7 +41,7 @@ ids_of(const char *profile_id)
 /* The matching starting events of a rule and key in [from, to], in event order. */
 static int
 matching(const EmkRule *rule, const char *profile_id, const char *key, Jsonb *traits, TimestampTz from, TimestampTz to,
-		 EmkItem **out)
+		 EmkItem **out, TimestampTz *complete_to)
 {
 	Datum		args[4] = {ids_of(profile_id), CStringGetTextDatum(rule->on_event), TimestampTzGetDatum(from),
 	TimestampTzGetDatum(to)};
@@ -49,7 +49,8 @@ matching(const EmkRule *rule, const char *profile_id, const char *key, Jsonb *tr
 	SPITupleTable *rows = SPI_tuptable;
 	int			k = 0;
 
-	*out = palloc(sizeof(EmkItem) * Max(n, 1));
+	*out = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(EmkItem) * Max(n, 1));
+	*complete_to = to;
 	for (uint64 i = 0; i < n && i < MAX_WINDOW_EVENTS; i++)
 	{
 		EmkItem    *it = &(*out)[k];
@@ -74,30 +75,125 @@ matching(const EmkRule *rule, const char *profile_id, const char *key, Jsonb *tr
 		if (its_key != NULL && strcmp(its_key, key) == 0 &&
 			emk_rule_test(rule->where_event, rule->cold_event, it->properties, &(char *) {NULL}))
 			k++;
+		if (n > MAX_WINDOW_EVENTS)
+			*complete_to = it->occurred_at;
 	}
 	SPI_freetuptable(rows);
 	return k;
 }
 
-int
-emk_trigger_edges(const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out)
+/*
+ * The events in [from + within, to] at which the count reaches at_least, in event order; *complete_to says up to where, which is
+ * less than `to` where the history is too long.
+ */
+static int
+find_edges(const EmkRule *rule, const char *profile_id, const char *key, Jsonb *traits, TimestampTz from, TimestampTz to,
+		   EmkItem **out, TimestampTz *complete_to)
 {
-	TimestampTz from = rule->within ? emk_clock_subtract(item->occurred_at, rule->within) : DT_NOBEGIN;
-	TimestampTz to = rule->within ? emk_clock_add(item->occurred_at, rule->within) : DT_NOEND;
 	EmkItem    *all;
-	int			n = matching(rule, item->profile_id, key, item->traits, from, to, &all);
+	int			n = matching(rule, profile_id, key, traits, from, to, &all, complete_to);
+	int		   *edges = palloc(sizeof(int) * Max(n, 1));
 	int			first = 0;		/* the oldest event in the window that ends at all[i] */
 	int			k = 0;
 
-	*out = palloc(sizeof(EmkItem) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		if (rule->within)
-			while (all[first].occurred_at < emk_clock_subtract(all[i].occurred_at, rule->within))
+		{
+			TimestampTz opens = emk_clock_subtract(all[i].occurred_at, rule->within);
+
+			if (opens < from)
+				continue;
+			while (all[first].occurred_at < opens)
 				first++;
-		if (i - first == rule->at_least - 1 && all[i].occurred_at >= item->occurred_at)
-			(*out)[k++] = all[i];
+		}
+		if (i - first == rule->at_least - 1)
+			edges[k++] = i;
 	}
+	for (int i = 0; i < k; i++)
+		all[i] = all[edges[i]];
+	*out = all;
+	return k;
+}
+
+/* What is known of the edges of one rule and key of the profile at work */
+struct EmkEdges
+{
+	const EmkRule *rule;
+	const char *key;
+	TimestampTz from;			/* events from here to `to` were read */
+	TimestampTz to;
+	EmkItem    *v;				/* those that were given out have no name any more */
+	int			n;
+	EmkEdges   *next;
+};
+
+static EmkEdges *
+known_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key)
+{
+	EmkEdges   *e;
+
+	if (t->edges != NULL && strcmp(t->edges_of, item->profile_id) != 0)
+		t->edges = NULL;
+	t->edges_of = item->profile_id;
+	for (e = t->edges; e != NULL; e = e->next)
+		if (e->rule->rule_id == rule->rule_id && e->rule->version == rule->version && strcmp(e->key, key) == 0)
+			return e;
+	e = palloc0(sizeof(EmkEdges));
+	e->rule = rule;
+	e->key = key;
+	e->from = DT_NOEND;
+	e->to = DT_NOBEGIN;
+	e->next = t->edges;
+	t->edges = e;
+	return e;
+}
+
+/*
+ * A batch can hold thousands of events of one profile, each inside the windows of the others: the second that asks reads to the
+ * end, once for all that follow in event order.
+ */
+int
+emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out)
+{
+	TimestampTz from = rule->within ? emk_clock_subtract(item->occurred_at, rule->within) : DT_NOBEGIN;
+	TimestampTz to = rule->within ? emk_clock_add(item->occurred_at, rule->within) : DT_NOEND;
+	EmkEdges   *e = known_edges(t, rule, item, key);
+	int			low = 0;
+	int			high;
+	int			k = 0;
+
+	if (from < e->from || to > e->to)
+	{
+		EmkItem    *old = e->v;
+		int			nold = e->n;
+
+		e->n = find_edges(rule, item->profile_id, key, item->traits, from, e->from == DT_NOEND ? to : DT_NOEND, &e->v,
+						  &e->to);
+		e->from = from;
+		for (int i = 0; i < nold; i++)
+			for (int j = 0; j < e->n && old[i].name == NULL; j++)
+				if (e->v[j].event_id == old[i].event_id)
+					e->v[j].name = NULL;
+	}
+	for (high = e->n; low < high;)
+	{
+		int			mid = (low + high) / 2;
+
+		if (e->v[mid].occurred_at < item->occurred_at)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (high = low; high < e->n && e->v[high].occurred_at <= to; high++)
+		;
+	*out = palloc(sizeof(EmkItem) * Max(high - low, 1));
+	for (int i = low; i < high; i++)
+		if (e->v[i].name != NULL)
+		{
+			(*out)[k++] = e->v[i];
+			e->v[i].name = NULL;
+		}
 	return k;
 }
 
@@ -109,18 +205,24 @@ bool
 emk_trigger_next_start(const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out)
 {
 	TimestampTz from = Max(emk_clock_add(after, &rule->look_back), run->started_at) + 1;
+	TimestampTz opens = from;
+	TimestampTz complete_to;
 	EmkItem    *all;
-	int			n = matching(rule, run->profile_id, run->key, emk_profile_traits(run->profile_id), from, run->last_at, &all);
+	int			n;
 
+	if (rule->at_least > 1)
+		opens = rule->within ? emk_clock_subtract(from, rule->within) : DT_NOBEGIN;
+	if (rule->at_least > 1)
+		n = find_edges(rule, run->profile_id, run->key, emk_profile_traits(run->profile_id), opens, run->last_at, &all,
+					   &complete_to);
+	else
+		n = matching(rule, run->profile_id, run->key, emk_profile_traits(run->profile_id), opens, run->last_at, &all,
+					 &complete_to);
 	for (int i = 0; i < n; i++)
-	{
-		EmkItem    *edges;
-
-		if (rule->at_least > 1 &&
-			(emk_trigger_edges(rule, &all[i], run->key, &edges) == 0 || edges[0].event_id != all[i].event_id))
-			continue;
-		*out = all[i];
-		return true;
-	}
+		if (all[i].occurred_at >= from)
+		{
+			*out = all[i];
+			return true;
+		}
 	return false;
 }

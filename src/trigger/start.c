@@ -237,7 +237,7 @@ emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item)
 		refuse(t, rule, item, key, "depth", NULL);
 	else if (rule->at_least > 1)
 	{
-		n = emk_trigger_edges(rule, item, key, &edges);
+		n = emk_trigger_edges(t, rule, item, key, &edges);
 		for (int i = 0; i < n; i++)
 		{
 			/* the count is known since the later of the two, whichever came last */

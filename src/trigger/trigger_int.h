@@ -27,6 +27,8 @@ typedef struct EmkItem
 /* A pass over work rows */
 #define EMK_TAKE_BUCKETS 8192
 
+typedef struct EmkEdges EmkEdges;
+
 typedef struct EmkTake
 {
 	TimestampTz now;
@@ -34,6 +36,8 @@ typedef struct EmkTake
 	EmkRuns		runs;			/* all runs of the profiles and rules of the batch, and the new ones */
 	EmkDecisions *decisions;
 	EmkRuns		fresh;			/* new runs that may repeat what was decided already */
+	EmkEdges   *edges;			/* counts read so far, of one profile: see lookback.c */
+	const char *edges_of;
 } EmkTake;
 
 /* store.c */
@@ -58,8 +62,11 @@ extern void emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem 
 extern void emk_trigger_cancel(EmkTake *t, const EmkRule *rule, const EmkItem *item);
 extern void emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n);
 
-/* lookback.c: the events at which a count reaches at_least, not before `item` in event order; palloc'd array */
-extern int	emk_trigger_edges(const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out);
+/*
+ * lookback.c: the events at which a count reaches at_least, from `item` on as far as it can have a say, in event order; each is
+ * given out once a pass. palloc'd array
+ */
+extern int	emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out);
 /* the first starting event after `after`, for a run that begins anew; false when there is none */
 extern bool emk_trigger_next_start(const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out);
 
