@@ -1,6 +1,6 @@
 /*
- * store.c: runs as rows. The only writer of pending_trigger, set-based: one statement reads, one deletes, one inserts a batch;
- * a changed run is deleted and inserted, which costs what an update of an indexed column costs.
+ * store.c: runs as rows. The only writer of pending_trigger, set-based: one statement reads, one deletes, one changes, one inserts
+ * a batch. A changed run is updated, not replaced: another pass that waits for its row lock then goes on with the new version.
  */
 #include "postgres.h"
 
@@ -35,6 +35,22 @@ static EmkPlan insert_plan = {
 		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
 		TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
 	INT2ARRAYOID, INT2OID}
+};
+static EmkPlan update_plan = {
+	"UPDATE eventmkt_data.pending_trigger AS p SET profile_id = u.c4, key = u.c5, slot = u.c6, state = u.c7, started_at = u.c8, "
+	"event_id = u.c9, event_name = u.c10, event_at = u.c11, message_id = u.c12, properties = u.c13, last_at = u.c14, "
+	"due_at = u.c15, wake_at = u.c16, received_at = u.c17, depth = u.c19 "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
+	"pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
+	"pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), "
+	"pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20)) "
+	"AS u (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, tid) "
+	"WHERE p.ctid OPERATOR(pg_catalog.=) u.tid",
+	20, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
+		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
+		TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	INT2ARRAYOID, 1010 /* tid[] */ }
 };
 static EmkPlan take_due_plan = {
 	"DELETE FROM eventmkt_data.pending_trigger WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
@@ -144,19 +160,16 @@ emk_trigger_lowest_put(void)
 	return t;
 }
 
-/* Inserts runs as rows. */
-void
-emk_trigger_put(EmkRun **runs, int n)
+/* The columns of n > 0 runs as arrays, in the order of EMK_RUN_COLUMNS */
+static void
+run_arrays(EmkRun **runs, int n, Datum *args)
 {
 	static const Oid elem[RUN_NCOLS] = {INT8OID, INT4OID, INT4OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID,
 		INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 	TIMESTAMPTZOID, INT2OID};
 	Datum	   *v[RUN_NCOLS];
-	bool	   *no_message = palloc0(sizeof(bool) * Max(n, 1));
-	Datum		args[RUN_NCOLS + 1];
+	bool	   *no_message = palloc0(sizeof(bool) * n);
 
-	if (n == 0)
-		return;
 	for (int c = 0; c < RUN_NCOLS; c++)
 		v[c] = palloc(sizeof(Datum) * n);
 	for (int i = 0; i < n; i++)
@@ -187,6 +200,30 @@ emk_trigger_put(EmkRun **runs, int n)
 	}
 	for (int c = 0; c < RUN_NCOLS; c++)
 		args[c] = emk_spi_array(v[c], c == 11 ? no_message : NULL, n, elem[c]);
+}
+
+/* Changes the rows of stored runs. */
+static void
+change(EmkRun **runs, int n)
+{
+	Datum		args[RUN_NCOLS + 1];
+
+	if (n == 0)
+		return;
+	run_arrays(runs, n, args);
+	args[RUN_NCOLS] = tid_array(runs, n);
+	emk_spi_run(&update_plan, args, NULL, false, 0);
+}
+
+/* Inserts runs as rows. */
+void
+emk_trigger_put(EmkRun **runs, int n)
+{
+	Datum		args[RUN_NCOLS + 1];
+
+	if (n == 0)
+		return;
+	run_arrays(runs, n, args);
 	args[RUN_NCOLS] = Int16GetDatum(emk_setting_node());
 	if (emk_spi_run(&insert_plan, args, NULL, false, 0) < n)
 		ereport(ERROR,
@@ -382,22 +419,26 @@ void
 emk_trigger_save(EmkTake *t, EmkRuns *due)
 {
 	EmkRuns		old = {0};
+	EmkRuns		changed = {0};
 	EmkRuns		put = {0};
 
 	for (int i = 0; i < t->runs.n; i++)
 	{
 		EmkRun	   *r = t->runs.v[i];
 
-		if (r->stored && (r->gone || r->dirty))
+		if (r->stored && r->gone)
 			emk_trigger_push(&old, r);
-		if (r->gone || (r->stored && !r->dirty))
+		else if (r->stored && r->dirty)
+			emk_trigger_push(&changed, r);
+		if (r->gone || r->stored)
 			continue;
-		if (!r->stored && r->wake_at <= t->now)
+		if (r->wake_at <= t->now)
 			emk_trigger_push(due, r);
 		else
 			emk_trigger_push(&put, r);
 	}
 	emk_trigger_delete(old.v, old.n);
+	change(changed.v, changed.n);
 	emk_trigger_put(put.v, put.n);
 }
 

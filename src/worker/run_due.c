@@ -44,10 +44,11 @@ handle(int max, bool *more)
 
 /*
  * One batch in a subtransaction: where another pass was at the same runs, it is undone and tried again with what that one
- * committed. Under REPEATABLE READ only the caller can do so.
+ * committed. Under REPEATABLE READ only the caller can do so. After the first batch this transaction holds locks that the other
+ * may be waiting for: then the call ends with what it has, and its caller's commit lets both go on.
  */
 static int
-try_batch(int max, bool *more)
+try_batch(int max, bool first, bool *more)
 {
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "eventmkt pass", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(batch);
@@ -75,7 +76,8 @@ try_batch(int max, bool *more)
 			FlushErrorState();
 			RollbackAndReleaseCurrentSubTransaction();
 			CurrentResourceOwner = owner;
-			n = -1;
+			*more = first;
+			n = first ? -1 : 0;
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(batch);
@@ -93,7 +95,7 @@ emk_worker_pass(int max_rows)
 	bool		more = true;
 
 	while (more && total < max_rows)
-		total += try_batch(Min(PASS_BATCH, max_rows - total), &more);
+		total += try_batch(Min(PASS_BATCH, max_rows - total), total == 0, &more);
 	return total;
 }
 
