@@ -24,7 +24,7 @@
 #include "utils/inval.h"
 #include "utils/rel.h"
 
-#define APPEND_CHUNK 1000		/* rows of one multi-insert */
+#define APPEND_CHUNK 250			/* rows of one multi-insert: a few pages, and slots that stay in the CPU's cache */
 
 /* An insertion under way */
 typedef struct Writing
@@ -226,11 +226,12 @@ write_many(Writing *w, const void *rows, int n)
 	TupleTableSlot *slots[APPEND_CHUNK];
 	ResultRelInfo *leaves[APPEND_CHUNK];
 	MemoryContext chunk = AllocSetContextCreate(w->estate->es_query_cxt, "eventmkt append", ALLOCSET_DEFAULT_SIZES);
+	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(w->rel));	/* one that slots need not pin */
 	bool		plain = true;
 	int			done = 0;
 
 	for (int i = 0; i < Min(n, APPEND_CHUNK); i++)
-		slots[i] = ExecInitExtraTupleSlot(w->estate, RelationGetDescr(w->rel), &TTSOpsVirtual);
+		slots[i] = ExecInitExtraTupleSlot(w->estate, desc, &TTSOpsVirtual);
 	while (done < n && plain)
 	{
 		MemoryContext old = MemoryContextSwitchTo(chunk);
