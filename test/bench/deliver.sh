@@ -50,4 +50,4 @@ row "deliveries stored and durable, one worker, 64 in flight" ge 0.30 "$RATIO" "
 compare work || return 1
 note "From work rows to delivered (runs decided and stored on the way): $(median < "$BENCH_TMP/d.ours")/s, $RATIO of the peer, $(median < "$BENCH_TMP/d.ours.cpu") µs of worker each."
 pg_down
-kill "$RECEIVER"
+stop_receiver

@@ -76,4 +76,4 @@ settled && receiver_notes "$log" || return 1
 from_commit
 row "commit → request without preload, 50 events/s: p99" le 50 "$(p 99)" ms "" "" "p50 $(p 50) ms, $(wc -l < "$BENCH_TMP/ms") requests"
 pg_down
-kill "$RECEIVER"
+stop_receiver

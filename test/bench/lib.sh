@@ -164,8 +164,10 @@ write_section() {
 
 # start_receiver LOG: sets PORT and RECEIVER
 start_receiver() {
-	"$BENCH_TMP/recv" "$1" > "$BENCH_TMP/port" &
+	rm -f "$BENCH_TMP/port"
+	"$BENCH_TMP/recv" "$1" > "$BENCH_TMP/port" 2> /dev/null &
 	RECEIVER=$!
+	echo $RECEIVER > "$BENCH_TMP/receiver"
 	until [ -s "$BENCH_TMP/port" ]; do read -r -t 0.05 <> <(:); done
 	PORT=$(cat "$BENCH_TMP/port")
 }
@@ -188,6 +190,12 @@ wait_until() {
 		[ $SECONDS -lt $end ] || { echo "waited $1 s in vain for: $2" >&2; return 1; }
 		sleep 0.1
 	done
+}
+
+# also called after a group that failed
+stop_receiver() {
+	[ ! -f "$BENCH_TMP/receiver" ] || kill "$(cat "$BENCH_TMP/receiver")" 2> /dev/null
+	rm -f "$BENCH_TMP/receiver"
 }
 
 worker_pid() { sql -c "SELECT pid FROM pg_stat_activity WHERE backend_type ~ 'eventmkt' AND backend_type !~ 'launcher' LIMIT 1"; }
