@@ -177,7 +177,7 @@ receiver_notes() {
 	rm -f "$1"
 	kill -USR1 "$RECEIVER"
 	until [ -f "$1" ]; do read -r -t 0.05 <> <(:); done
-	sql -c "DROP TABLE IF EXISTS arrival" -c "CREATE UNLOGGED TABLE arrival (id uuid, us bigint, path text)" \
+	sql -c "SET client_min_messages = warning" -c "DROP TABLE IF EXISTS arrival" -c "CREATE UNLOGGED TABLE arrival (id uuid, us bigint, path text)" \
 		-c "\\copy arrival FROM '$1'" \
 		-c "ALTER TABLE arrival ADD at timestamptz" \
 		-c "UPDATE arrival SET at = timestamptz 'epoch' + us * interval '1 microsecond'" -c "ANALYZE arrival"
