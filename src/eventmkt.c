@@ -9,6 +9,7 @@
 #include "deliver/deliver.h"
 #include "event/event.h"
 #include "profile/profile.h"
+#include "report/report.h"
 #include "rule/rule.h"
 #include "track/track.h"
 #include "worker/worker.h"
@@ -27,5 +28,6 @@ _PG_init(void)
 	emk_track_init();
 	emk_deliver_init();
 	emk_worker_init();
+	emk_report_init();
 	emk_admin_init();
 }

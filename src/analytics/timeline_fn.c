@@ -9,6 +9,7 @@
 #include "analytics/compact.h"
 #include "analytics/timeline_ask.h"
 #include "base/base.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -557,6 +558,7 @@ edge_key(FunctionCallInfo fcinfo, bool last)
 	if (best == 0)
 		PG_RETURN_NULL();
 	keys = emk_tl_keys(&a.tl);
+	pg_verifymbstr(keys[best - 1].name, keys[best - 1].len, false);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(keys[best - 1].name, keys[best - 1].len));
 }
 

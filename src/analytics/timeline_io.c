@@ -17,6 +17,7 @@
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -217,6 +218,7 @@ append_time(StringInfo out, int64 at)
 static void
 append_text(StringInfo out, const EmkNamed *text)
 {
+	pg_verifymbstr(text->name, text->len, false);
 	escape_json(out, pnstrdup(text->name, text->len));
 }
 
@@ -277,6 +279,14 @@ emk_analytics_timeline_send(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/* ERROR 22021 for bytes that are no text in this database: nothing malformed gets out of a timeline. */
+static Datum
+checked_text(const EmkNamed *text)
+{
+	pg_verifymbstr(text->name, text->len, false);
+	return PointerGetDatum(cstring_to_text_with_len(text->name, text->len));
+}
+
 PG_FUNCTION_INFO_V1(emk_analytics_timeline_unnest);
 /* unnest(timeline) -> rows (at, event, key, value, id) */
 Datum
@@ -293,10 +303,10 @@ emk_analytics_timeline_unnest(PG_FUNCTION_ARGS)
 		bool		nulls[5] = {false};
 
 		v[0] = TimestampTzGetDatum(r.event.at);
-		v[1] = PointerGetDatum(cstring_to_text_with_len(r.names[r.event.name].name, r.names[r.event.name].len));
+		v[1] = checked_text(&r.names[r.event.name]);
 		nulls[2] = r.event.key == 0;
 		if (!nulls[2])
-			v[2] = PointerGetDatum(cstring_to_text_with_len(r.keys[r.event.key - 1].name, r.keys[r.event.key - 1].len));
+			v[2] = checked_text(&r.keys[r.event.key - 1]);
 		nulls[3] = !(r.event.has & EMK_EVENT_VALUE);
 		if (!nulls[3])
 			v[3] = NumericGetDatum(emk_timeline_numeric(r.event.value));

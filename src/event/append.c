@@ -336,4 +336,5 @@ emk_event_append_many(const EmkEvent *evs, int n)
 {
 	for (int at = emk_event_write(&event_sink, evs, n); at < n; at += APPEND_CHUNK)
 		emk_event_run_arrays(&append_many_plan, &event_sink, evs + at, Min(APPEND_CHUNK, n - at));
+	emk_event_mark_late(evs, n);
 }

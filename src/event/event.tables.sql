@@ -16,6 +16,13 @@ CREATE INDEX IF NOT EXISTS event_profile ON eventmkt_data.event (profile_id, occ
 CREATE TABLE IF NOT EXISTS eventmkt_data.event_default PARTITION OF eventmkt_data.event DEFAULT;
 COMMENT ON TABLE eventmkt_data.event IS 'everything that happened, partitioned by occurred_at';
 
+-- events that came after the day they belong to: where timelines are kept, what was packed for these profiles is not whole
+CREATE TABLE IF NOT EXISTS eventmkt_data.late_event (
+	profile_id	text COLLATE "C" NOT NULL,
+	occurred_at	timestamptz NOT NULL
+);
+COMMENT ON TABLE eventmkt_data.late_event IS 'late events of which timelines do not know yet; written only where timelines are kept';
+
 -- exact de-duplication, only for callers that give a message_id
 CREATE TABLE IF NOT EXISTS eventmkt_data.message_key (
 	user_id		text COLLATE "C" NOT NULL,		-- the id the caller gave (user, else anonymous)

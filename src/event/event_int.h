@@ -7,6 +7,8 @@
 #include "event/event.h"
 
 extern void emk_event_init_append(void);
+/* late.c: leaves a mark for each event that came after the day it belongs to, where timelines are kept. */
+extern void emk_event_mark_late(const struct EmkEvent *evs, int n);
 
 /* A table that append.c writes: the types of its columns in order, and how a row of the caller becomes one of the table. */
 typedef struct EmkSink

@@ -189,3 +189,54 @@ COMMENT ON COLUMN eventmkt_bi.timeline.profile_id IS 'canonical id: what came un
 COMMENT ON COLUMN eventmkt_bi.timeline.kind IS 'event, run, delivery, decision';
 COMMENT ON COLUMN eventmkt_bi.timeline.what IS 'the name of the event, or of the rule';
 COMMENT ON COLUMN eventmkt_bi.timeline.step IS 'orders what has the same time: event, run, delivery, decision';
+
+-- timelines: the history of each profile, packed; derived from the event table, see src/report/timeline.c. The packed column is of a
+-- type of the extension, so it goes when the extension is dropped: the rest is then emptied and packed anew.
+CREATE TABLE IF NOT EXISTS eventmkt_data.timeline_state (
+	one			bool PRIMARY KEY DEFAULT true CHECK (one),
+	packed_to	timestamptz NOT NULL DEFAULT '-infinity',	-- all events before are in timeline, or have a mark
+	sealed_to	timestamptz NOT NULL DEFAULT '-infinity',	-- whoever writes an event before this leaves a mark
+	sealed_xid	bigint NOT NULL DEFAULT 0,		-- but not the transactions that began before this one
+	key_property text COLLATE "C",				-- property that becomes the key of an event
+	value_property text COLLATE "C"				-- property that becomes its value
+);
+COMMENT ON TABLE eventmkt_data.timeline_state IS 'how far timelines are packed; no row: they are not kept';
+CREATE TABLE IF NOT EXISTS eventmkt_data.timeline (
+	profile_id	text COLLATE "C" NOT NULL,		-- as in the event
+	period		timestamptz NOT NULL,			-- first moment of the quarter, UTC
+	PRIMARY KEY (profile_id, period)
+);
+ALTER TABLE eventmkt_data.timeline ADD COLUMN IF NOT EXISTS t eventmkt.timeline;
+COMMENT ON TABLE eventmkt_data.timeline IS 'the events of one profile and quarter as one value; derived, rebuilt at any time';
+UPDATE eventmkt_data.timeline_state SET packed_to = '-infinity', sealed_to = '-infinity'
+	WHERE EXISTS (SELECT FROM eventmkt_data.timeline WHERE t IS NULL);
+DELETE FROM eventmkt_data.timeline WHERE t IS NULL
+	OR EXISTS (SELECT FROM eventmkt_data.timeline_state WHERE packed_to OPERATOR(pg_catalog.=) '-infinity');
+
+CREATE OR REPLACE VIEW eventmkt_bi.timelines AS
+	WITH marked AS MATERIALIZED (
+		SELECT DISTINCT profile_id FROM eventmkt_data.late_event
+		WHERE occurred_at OPERATOR(pg_catalog.<) (SELECT packed_to FROM eventmkt_data.timeline_state)
+	), part AS (
+		SELECT t.profile_id, t.t FROM eventmkt_data.timeline t
+		WHERE NOT EXISTS (SELECT FROM marked m WHERE m.profile_id OPERATOR(pg_catalog.=) t.profile_id)
+		UNION ALL
+		SELECT e.profile_id, eventmkt.timeline(e.occurred_at, e.name, eventmkt.timeline_key(e.properties,
+				(SELECT key_property FROM eventmkt_data.timeline_state)), eventmkt.timeline_value(e.properties,
+				(SELECT value_property FROM eventmkt_data.timeline_state))) AS t
+		FROM eventmkt_data.event e
+		WHERE e.occurred_at OPERATOR(pg_catalog.>=) COALESCE((SELECT packed_to FROM eventmkt_data.timeline_state), '-infinity')
+		GROUP BY e.profile_id
+		UNION ALL
+		SELECT e.profile_id, eventmkt.timeline(e.occurred_at, e.name, eventmkt.timeline_key(e.properties,
+				(SELECT key_property FROM eventmkt_data.timeline_state)), eventmkt.timeline_value(e.properties,
+				(SELECT value_property FROM eventmkt_data.timeline_state))) AS t
+		FROM marked m JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.profile_id
+		WHERE e.occurred_at OPERATOR(pg_catalog.<) (SELECT packed_to FROM eventmkt_data.timeline_state)
+		GROUP BY e.profile_id
+	)
+	SELECT COALESCE(a.profile_id, p.profile_id) AS profile_id, eventmkt.merge(p.t) AS t
+	FROM part p LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) p.profile_id
+	GROUP BY 1;
+COMMENT ON VIEW eventmkt_bi.timelines IS
+	'everything each profile did as one timeline: packed days from eventmkt_data.timeline, the rest from the event table';

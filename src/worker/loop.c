@@ -26,6 +26,7 @@
 
 #define BATCH_MAX 2000
 #define SAFETY_POLL (5 * USECS_PER_SEC)
+#define LATER_EVERY (10 * USECS_PER_SEC)
 #define MAINTAIN_EVERY (3600 * USECS_PER_SEC)
 #define RETRIES_ALONE 3
 #define SWEEP_SHARE 100
@@ -47,12 +48,14 @@ static Phase work_phase = {"work", BATCH_MAX};
 static Phase due_phase = {"due runs", BATCH_MAX};
 static Phase aside_phase = {"set aside", 1};
 static Phase upkeep_phase = {"upkeep", 1};
+static Phase later_phase = {"timelines", 1};
 static int	my_slot;
 static int	my_slots;
 static TimestampTz low = DT_NOBEGIN;	/* no run that I know of wakes before */
 static TimestampTz next_wake = DT_NOBEGIN;	/* of a run; DT_NOBEGIN: look */
 static int64 next_sweep = 0;	/* monotonic: when `low` may be forgotten */
 static int64 next_maintain = 0;
+static int64 next_later = 0;
 static bool more_work;			/* the last scan for work took a full batch, or failed */
 
 static void
@@ -162,7 +165,7 @@ guarded(Phase *phase, int (*fn) (int batch))
 		FreeErrorData(e);
 	}
 	PG_END_TRY();
-	if (phase->failed_alone >= RETRIES_ALONE)
+	if (phase->failed_alone >= RETRIES_ALONE && (phase == &work_phase || phase == &due_phase))
 	{
 		phase->failed_alone = 0;
 		guarded(&aside_phase, phase == &work_phase ? set_work_aside : set_due_aside);
@@ -210,6 +213,21 @@ take_due(int batch)
 	return n;
 }
 
+static EmkUpkeep later_upkeep = NULL;
+
+void
+emk_worker_set_upkeep(EmkUpkeep fn)
+{
+	later_upkeep = fn;
+}
+
+static int
+upkeep_of_later_layers(int batch)
+{
+	next_later = emk_clock_monotonic() + (later_upkeep(emk_clock_now()) ? 0 : LATER_EVERY);
+	return 0;
+}
+
 static int
 upkeep(int batch)
 {
@@ -247,6 +265,11 @@ turn(bool woken)
 		CommitTransactionCommand();
 		if (now >= next_maintain)
 			guarded(&upkeep_phase, upkeep);
+		if (later_upkeep != NULL && my_slot == 0 && now >= next_later)
+		{
+			next_later = now + LATER_EVERY;	/* also after an error */
+			guarded(&later_phase, upkeep_of_later_layers);
+		}
 	}
 	if (microseconds_until(next_wake, offset) == 0)
 		due = guarded(&due_phase, take_due);
@@ -267,7 +290,7 @@ emk_worker_loop(int slot, int slots)
 
 	my_slot = slot;
 	my_slots = slots;
-	next_sweep = next_maintain = 0;
+	next_sweep = next_maintain = next_later = 0;
 	next_wake = DT_NOBEGIN;
 	emk_send_start(slot, slots);
 	while (emk_worker_go_on())

@@ -53,6 +53,13 @@ extern void emk_worker_wake_again(void);
 /* After an ERROR was caught and its transaction ended: true when the extension is gone, so there is nothing to log. */
 extern bool emk_worker_is_gone(void);
 
+/*
+ * Upkeep of a later layer: called by the first worker every ten seconds, inside a transaction with open SPI; says whether it
+ * has more to do at once. An ERROR is logged and it is tried again.
+ */
+typedef bool (*EmkUpkeep) (TimestampTz now);
+extern void emk_worker_set_upkeep(EmkUpkeep fn);
+
 /* Why the workers of this database do nothing, or NULL: standby, disabled, not initialised, data version, copy. */
 extern const char *emk_worker_paused(void);
 

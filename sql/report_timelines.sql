@@ -1,0 +1,96 @@
+-- timelines that are kept: the view always equals the event table
+SET client_min_messages = warning;
+SELECT count(*) > 0 AS ready FROM eventmkt.init();
+SET timezone = 'UTC';
+SELECT setseed(0.37);
+-- passes until nothing is left; a pass waits for older transactions of the server
+CREATE PROCEDURE pack_all() LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..3000 LOOP
+		PERFORM eventmkt.pack_timelines(20);
+		COMMIT;
+		EXIT WHEN i > 2 AND (SELECT packed_to = sealed_to AND NOT EXISTS (SELECT FROM eventmkt_data.late_event) FROM eventmkt_data.timeline_state);
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+CREATE VIEW wrong AS
+	SELECT p, e.t AS events, v.t AS timelines FROM (SELECT coalesce(a.profile_id, e.profile_id) AS p, eventmkt.timeline(occurred_at, name, properties ->> 'cart',
+		CASE WHEN jsonb_typeof(properties -> 'amount') = 'number' AND abs((properties -> 'amount')::numeric) < 1e12 THEN (properties -> 'amount')::numeric END)::text AS t
+		FROM eventmkt_data.event e LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id GROUP BY 1) e
+	FULL JOIN (SELECT profile_id AS p, t::text AS t FROM eventmkt_bi.timelines) v USING (p) WHERE e.t IS DISTINCT FROM v.t;
+CREATE FUNCTION happen(n int, days numeric) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM eventmkt.track('u' || floor(random() * 60), (ARRAY['view', 'add', 'buy'])[1 + floor(random() * 3)::int], CASE floor(random() * 5)::int WHEN 0 THEN '{"cart": "c1", "amount": 19.9}'
+		WHEN 1 THEN '{"cart": 7, "amount": "much"}' WHEN 2 THEN '{"amount": 1e15}' ELSE '{}' END::jsonb, eventmkt.clock() - random() * days * interval '1 day') FROM generate_series(1, n);
+END $$;
+SELECT happen(2000, 150);
+-- not kept: the view is the event table, without keys and values
+SELECT count(*), sum(eventmkt.count(t)) FROM eventmkt_bi.timelines;
+SELECT count(*) FROM eventmkt_data.late_event;
+SELECT eventmkt.pack_timelines();
+-- kept
+SELECT eventmkt.keep_timelines('cart', 'amount');
+SELECT count(*) FROM wrong;
+CALL pack_all();
+SELECT packed_to = date_trunc('day', eventmkt.clock() - interval '2 hours') AS to_yesterday FROM eventmkt_data.timeline_state;
+SELECT count(*) > 60 AS packed, count(DISTINCT period) BETWEEN 2 AND 3 AS quarters FROM eventmkt_data.timeline;
+SELECT count(*) FROM wrong;
+-- late events: seen at once, packed later; before the first day that was packed, too
+SELECT happen(150, 100);
+SELECT happen(5, 400);
+SELECT count(*) > 100 AS marks FROM eventmkt_data.late_event;
+SELECT count(*) FROM wrong;
+SELECT eventmkt.pack_timelines() > 0;
+SELECT count(*) FROM wrong;
+CALL pack_all();
+SELECT count(*) FROM wrong;
+-- events in time leave no mark
+SELECT happen(50, 0.0001);
+SELECT count(*) FROM eventmkt_data.late_event;
+SELECT count(*) FROM wrong;
+-- a mark that is rolled back, and one of a subtransaction
+BEGIN;
+SELECT happen(10, 50);
+ROLLBACK;
+BEGIN;
+SAVEPOINT a;
+SELECT happen(10, 50);
+ROLLBACK TO a;
+SELECT happen(10, 50);
+COMMIT;
+SELECT count(*) FROM wrong;
+-- days go by
+SELECT eventmkt.advance_clock('3 days 5 hours') IS NOT NULL;
+SELECT happen(100, 3);
+SELECT count(*) FROM wrong;
+CALL pack_all();
+SELECT packed_to = date_trunc('day', eventmkt.clock() - interval '2 hours') AS to_yesterday FROM eventmkt_data.timeline_state;
+SELECT count(*) FROM wrong;
+-- people who turn out to be one
+SELECT eventmkt.identify('u1', '{}', 'visitor');
+SELECT eventmkt.track(NULL, 'view', '{}', eventmkt.clock() - interval '10 days', anonymous_id => 'stranger') > 0;
+CALL pack_all();
+SELECT eventmkt.identify('u2', '{}', 'stranger');
+SELECT eventmkt.count(t, 'view') > 0, count(*) OVER () FROM eventmkt_bi.timelines WHERE profile_id IN ('u2', 'stranger');
+SELECT count(*) FROM wrong;
+-- a question over the view equals the one over the events
+SELECT count(*) FROM (SELECT coalesce(a.profile_id, e.profile_id) AS p, eventmkt.funnel('10 days', occurred_at, name = 'view', name = 'add', name = 'buy') AS f FROM eventmkt_data.event e
+	LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id GROUP BY 1) e FULL JOIN (SELECT profile_id AS p, eventmkt.funnel(t, '10 days', 'view', 'add', 'buy') AS f FROM eventmkt_bi.timelines) v USING (p)
+WHERE e.f IS DISTINCT FROM v.f;
+-- the packed column gone with the extension, then made again: packed anew
+BEGIN;
+ALTER TABLE eventmkt_data.timeline DROP COLUMN t CASCADE;
+SELECT count(*) > 0 AS ready FROM eventmkt.init();
+SELECT packed_to FROM eventmkt_data.timeline_state;
+ROLLBACK;
+-- other properties: starts anew; the same: nothing happens
+SELECT eventmkt.keep_timelines('cart', 'amount');
+SELECT count(*) > 60 FROM eventmkt_data.timeline;
+SELECT eventmkt.keep_timelines();
+SELECT count(*) FROM eventmkt_data.timeline;
+CALL pack_all();
+SELECT bool_or(t::text LIKE '%key%') FROM eventmkt_bi.timelines;
+SELECT eventmkt.drop_timelines();
+SELECT happen(20, 50);
+SELECT count(*) FROM eventmkt_data.late_event;
+SELECT eventmkt.pack_timelines(0);

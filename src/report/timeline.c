@@ -1,0 +1,332 @@
+/*
+ * timeline.c: the upkeep of timelines, derived data: the events of one profile and quarter as one packed value.
+ *
+ * Words
+ *   day        a day of UTC; a period is a quarter of UTC
+ *   packed_to  events before it are in eventmkt_data.timeline; later ones, the open tail, are read from the event table
+ *   mark       a row of eventmkt_data.late_event: an event that came after its day (event/late.c)
+ *   sealed     a day is sealed two hours after its end: whoever writes an event of it from then on leaves a mark
+ *
+ * Invariants
+ *   1. Every event is in the timeline of its profile, or at or after packed_to, or its profile has a mark. The view
+ *      eventmkt_bi.timelines reads accordingly, so it always equals the event table, in any snapshot.
+ *   2. packed_to never passes sealed_to, and not while a transaction runs that began before the seal: it may hold an event
+ *      that was in time but is not yet visible. (The seal is a transaction id; a transaction that was in time has had its own for
+ *      an hour.)
+ *   3. A mark goes in the transaction that rebuilds what it marks, and only marks that it saw go.
+ *   4. Merges of profiles change nothing here: rows keep the id of their events and the view joins the aliases.
+ *
+ * A pass:  seal (if a day ended) → [old transactions gone?] → pack days → rebuild marked profiles → drop periods beyond retention.
+ * Passes exclude each other by the row lock on timeline_state; who finds it locked does nothing.
+ */
+#include "postgres.h"
+
+#include "analytics/analytics.h"
+#include "base/base.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "report/report.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "worker/worker.h"
+
+#define SEAL_AFTER		(2 * USECS_PER_HOUR)
+#define DAYS_A_PASS		5		/* of the worker; a pass is one transaction */
+#define MARKS_A_PASS	500		/* profiles */
+
+#define PERIOD_OF(t) \
+	"pg_catalog.timezone('UTC', pg_catalog.date_trunc('quarter', pg_catalog.timezone('UTC', " t ")))"
+#define PACKED_COLUMNS \
+	"eventmkt.timeline(occurred_at, name, eventmkt.timeline_key(properties, s.key_property), " \
+	"eventmkt.timeline_value(properties, s.value_property))"
+
+static EmkPlan state_plan = {
+	"SELECT packed_to, sealed_to, "
+	"sealed_xid OPERATOR(pg_catalog.<) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8, "
+	"sealed_xid OPERATOR(pg_catalog.>) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 "
+	"FROM eventmkt_data.timeline_state FOR UPDATE SKIP LOCKED",
+	0, {0}
+};
+static EmkPlan seal_plan = {
+	"UPDATE eventmkt_data.timeline_state SET sealed_to = $1, "
+	"sealed_xid = pg_catalog.pg_current_xact_id()::pg_catalog.text::pg_catalog.int8",
+	1, {TIMESTAMPTZOID}
+};
+/* the first event there is, by partition: each has few pages or is read once in a life */
+static EmkPlan first_plan = {
+	"SELECT pg_catalog.min(occurred_at) FROM eventmkt_data.event",
+	0, {0}
+};
+static EmkPlan pack_plan = {
+	"INSERT INTO eventmkt_data.timeline AS x (profile_id, period, t) "
+	"SELECT profile_id, " PERIOD_OF("$1") ", " PACKED_COLUMNS " "
+	"FROM eventmkt_data.event CROSS JOIN eventmkt_data.timeline_state s "
+	"WHERE occurred_at OPERATOR(pg_catalog.>=) $1 AND occurred_at OPERATOR(pg_catalog.<) $2 GROUP BY profile_id "
+	"ON CONFLICT (profile_id, period) DO UPDATE SET t = eventmkt.merge(x.t, EXCLUDED.t)",
+	2, {TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+static EmkPlan packed_plan = {
+	"UPDATE eventmkt_data.timeline_state SET packed_to = $1",
+	1, {TIMESTAMPTZOID}
+};
+/*
+ * One statement, so one snapshot: the marks that go are those whose events are read. A profile is rebuilt whole; marks of the
+ * open tail need nothing.
+ */
+static EmkPlan rebuild_plan = {
+	"WITH gone AS (DELETE FROM eventmkt_data.late_event l USING ("
+	"SELECT DISTINCT profile_id FROM (SELECT profile_id FROM eventmkt_data.late_event LIMIT $2) m) d "
+	"WHERE l.profile_id OPERATOR(pg_catalog.=) d.profile_id RETURNING l.profile_id, l.occurred_at), "
+	"marked AS MATERIALIZED (SELECT DISTINCT profile_id FROM gone WHERE occurred_at OPERATOR(pg_catalog.<) $1), "
+	"done AS (INSERT INTO eventmkt_data.timeline AS x (profile_id, period, t) "
+	"SELECT e.profile_id, " PERIOD_OF("e.occurred_at") ", " PACKED_COLUMNS " "
+	"FROM marked m JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.profile_id "
+	"CROSS JOIN eventmkt_data.timeline_state s WHERE e.occurred_at OPERATOR(pg_catalog.<) $1 GROUP BY 1, 2 "
+	"ON CONFLICT (profile_id, period) DO UPDATE SET t = EXCLUDED.t RETURNING 1) "
+	"SELECT pg_catalog.count(*), (SELECT pg_catalog.count(*) FROM gone) FROM marked",
+	2, {TIMESTAMPTZOID, INT8OID}
+};
+static EmkPlan forget_plan = {
+	"DELETE FROM eventmkt_data.timeline WHERE period OPERATOR(pg_catalog.<) " PERIOD_OF("$1"),
+	1, {TIMESTAMPTZOID}
+};
+static EmkPlan keep_plan = {
+	"INSERT INTO eventmkt_data.timeline_state (key_property, value_property, sealed_xid) "
+	"VALUES ($1, $2, pg_catalog.pg_current_xact_id()::pg_catalog.text::pg_catalog.int8)",
+	2, {TEXTOID, TEXTOID}
+};
+static EmkPlan same_plan = {
+	"SELECT 1 FROM eventmkt_data.timeline_state WHERE key_property IS NOT DISTINCT FROM $1 "
+	"AND value_property IS NOT DISTINCT FROM $2",
+	2, {TEXTOID, TEXTOID}
+};
+
+static TimestampTz
+day_of(TimestampTz t)
+{
+	int64		into_day = t % USECS_PER_DAY;
+
+	return t - (into_day < 0 ? into_day + USECS_PER_DAY : into_day);
+}
+
+static void
+run_time(EmkPlan *plan, TimestampTz t)
+{
+	Datum		arg = TimestampTzGetDatum(t);
+
+	emk_spi_run(plan, &arg, NULL, false, 0);
+}
+
+/* Packs at most max_days days up to sealed_to; returns how many. */
+static int
+pack_days(TimestampTz packed_to, TimestampTz sealed_to, int max_days)
+{
+	int			days = 0;
+
+	if (TIMESTAMP_IS_NOBEGIN(packed_to))
+	{
+		bool		isnull;
+		Datum		first;
+
+		emk_spi_run(&first_plan, NULL, NULL, true, 1);
+		first = emk_spi_datum(0, 1, &isnull);
+		packed_to = isnull ? sealed_to : Min(day_of(DatumGetTimestampTz(first)), sealed_to);
+		run_time(&packed_plan, packed_to);
+	}
+	for (; packed_to < sealed_to && days < max_days; days++)
+	{
+		Datum		args[2] = {TimestampTzGetDatum(packed_to), TimestampTzGetDatum(packed_to + USECS_PER_DAY)};
+
+		emk_spi_run(&pack_plan, args, NULL, false, 0);
+		packed_to += USECS_PER_DAY;
+		run_time(&packed_plan, packed_to);
+	}
+	return days;
+}
+
+/* Returns days and profiles packed; *more: there is more to do at once. Inside open SPI, as the owner. */
+static int
+pack(TimestampTz now, int max_days, bool *more)
+{
+	TimestampTz packed_to;
+	TimestampTz sealed_to;
+	TimestampTz limit = day_of(now - SEAL_AFTER);
+	const char *retention;
+	bool		settled;
+	bool		isnull;
+	int			done = 0;
+	Datum		args[2];
+
+	*more = false;
+	if (emk_setting_get("timelines") == NULL || emk_spi_run(&state_plan, NULL, NULL, false, 1) == 0)
+		return 0;
+	packed_to = DatumGetTimestampTz(emk_spi_datum(0, 1, &isnull));
+	sealed_to = DatumGetTimestampTz(emk_spi_datum(0, 2, &isnull));
+	settled = emk_spi_bool(0, 3, false);
+	if (sealed_to < limit || emk_spi_bool(0, 4, false))	/* a day ended, or this is a copy whose ids began anew */
+	{
+		run_time(&seal_plan, limit);
+		*more = true;
+	}
+	else if (settled && (packed_to < sealed_to || TIMESTAMP_IS_NOBEGIN(packed_to)))
+	{
+		done = pack_days(packed_to, sealed_to, max_days);
+		*more = done == max_days;
+	}
+	if (done > 0)
+		return done;
+	args[0] = TimestampTzGetDatum(packed_to);
+	args[1] = Int64GetDatum(MARKS_A_PASS);
+	emk_spi_run(&rebuild_plan, args, NULL, false, 1);
+	done = (int) emk_spi_int8(0, 1, 0);
+	*more |= emk_spi_int8(0, 2, 0) >= MARKS_A_PASS;
+	retention = emk_setting_get("retention");
+	if (retention != NULL)
+	{
+		Interval   *iv = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(retention),
+																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+
+		run_time(&forget_plan, emk_clock_subtract(now, iv));
+	}
+	return done;
+}
+
+static bool
+upkeep(TimestampTz now)
+{
+	bool		more;
+
+	pack(now, DAYS_A_PASS, &more);
+	return more;
+}
+
+void
+emk_report_init(void)
+{
+	emk_worker_set_upkeep(upkeep);
+}
+
+PG_FUNCTION_INFO_V1(emk_report_pack_timelines);
+Datum
+emk_report_pack_timelines(PG_FUNCTION_ARGS)
+{
+	int			max_days = PG_GETARG_INT32(0);
+	EmkOwner	owner;
+	bool		more;
+	int			done;
+
+	if (max_days < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("number of days must be positive")));
+	emk_owner_enter(&owner);
+	SPI_connect();
+	done = pack(emk_clock_now(), max_days, &more);
+	SPI_finish();
+	emk_owner_leave(&owner);
+	PG_RETURN_INT32(done);
+}
+
+static void
+empty_tables(void)
+{
+	emk_spi_script("DELETE FROM eventmkt_data.timeline_state; TRUNCATE eventmkt_data.timeline; "
+				   "DELETE FROM eventmkt_data.late_event;");
+}
+
+PG_FUNCTION_INFO_V1(emk_report_keep_timelines);
+Datum
+emk_report_keep_timelines(PG_FUNCTION_ARGS)
+{
+	Datum		args[2];
+	char		nulls[3] = "  ";
+	EmkOwner	owner;
+
+	for (int i = 0; i < 2; i++)
+	{
+		args[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+	}
+	emk_owner_enter(&owner);
+	SPI_connect();
+	if (emk_setting_get("timelines") == NULL || emk_spi_run(&same_plan, args, nulls, false, 1) == 0)
+	{
+		empty_tables();
+		emk_spi_run(&keep_plan, args, nulls, false, 0);
+		emk_setting_put("timelines", "on");
+	}
+	SPI_finish();
+	emk_owner_leave(&owner);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(emk_report_drop_timelines);
+Datum
+emk_report_drop_timelines(PG_FUNCTION_ARGS)
+{
+	EmkOwner	owner;
+
+	emk_owner_enter(&owner);
+	SPI_connect();
+	emk_setting_put("timelines", NULL);
+	empty_tables();
+	SPI_finish();
+	emk_owner_leave(&owner);
+	PG_RETURN_VOID();
+}
+
+/* ---- from properties to keys and values; nothing an app sends may make packing fail ---- */
+
+static JsonbValue *
+property(FunctionCallInfo fcinfo, Jsonb **jb)
+{
+	text	   *name;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return NULL;
+	*jb = PG_GETARG_JSONB_P(0);
+	name = PG_GETARG_TEXT_PP(1);
+	if (!JB_ROOT_IS_OBJECT(*jb))
+		return NULL;
+	return getKeyJsonValueFromContainer(&(*jb)->root, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), NULL);
+}
+
+PG_FUNCTION_INFO_V1(emk_report_timeline_key);
+Datum
+emk_report_timeline_key(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *jb;
+	JsonbValue *v = property(fcinfo, &jb);
+	char	   *key;
+
+	if (v == NULL)
+		PG_RETURN_NULL();
+	if (v->type == jbvString)
+	{
+		if (v->val.string.len > EMK_MAX_KEY_BYTES)
+			PG_RETURN_NULL();
+		PG_RETURN_TEXT_P(cstring_to_text_with_len(v->val.string.val, v->val.string.len));
+	}
+	key = emk_json_scalar(jb, VARDATA_ANY(PG_GETARG_TEXT_PP(1)), VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)));
+	if (key == NULL || strlen(key) > EMK_MAX_KEY_BYTES)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(key));
+}
+
+PG_FUNCTION_INFO_V1(emk_report_timeline_value);
+Datum
+emk_report_timeline_value(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *jb;
+	JsonbValue *v = property(fcinfo, &jb);
+	Datum		size;
+
+	if (v == NULL || v->type != jbvNumeric)
+		PG_RETURN_NULL();
+	size = DirectFunctionCall1(numeric_abs, NumericGetDatum(v->val.numeric));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_lt, size,
+											NumericGetDatum(int64_to_numeric(INT64CONST(1000000000000))))))
+		PG_RETURN_NULL();
+	PG_RETURN_NUMERIC(v->val.numeric);
+}
