@@ -49,10 +49,10 @@ SELECT n.nspname, n.nspowner::regrole, r.rolsuper, r.rolcreaterole, r.rolcreated
   FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE nspname LIKE 'eventmkt\__%' ORDER BY 1;
 SELECT c.oid::regclass, c.relowner::regrole FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname IN ('eventmkt_data', 'eventmkt_bi') AND c.relowner <> 'eventmkt'::regrole;
--- only types of pg_catalog
+-- only types of pg_catalog, but for timelines, which are derived
 SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
   JOIN pg_type t ON t.oid = a.atttypid WHERE c.relnamespace = 'eventmkt_data'::regnamespace AND a.attnum > 0
-   AND t.typnamespace <> 'pg_catalog'::regnamespace AND NOT a.attisdropped AND c.relkind IN ('r', 'p');
+   AND c.relname <> 'timeline' AND t.typnamespace <> 'pg_catalog'::regnamespace AND NOT a.attisdropped AND c.relkind IN ('r', 'p');
 -- nothing of it is a member of the extension
 SELECT count(*) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'eventmkt'
   JOIN pg_class c ON c.oid = d.objid AND d.classid = 'pg_class'::regclass

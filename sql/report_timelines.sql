@@ -17,7 +17,7 @@ CREATE VIEW wrong AS
 	SELECT p, e.t AS events, v.t AS timelines FROM (SELECT coalesce(a.profile_id, e.profile_id) AS p, eventmkt.timeline(occurred_at, name, properties ->> 'cart',
 		CASE WHEN jsonb_typeof(properties -> 'amount') = 'number' AND abs((properties -> 'amount')::numeric) < 1e12 THEN (properties -> 'amount')::numeric END)::text AS t
 		FROM eventmkt_data.event e LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id GROUP BY 1) e
-	FULL JOIN (SELECT profile_id AS p, t::text AS t FROM eventmkt_bi.timelines) v USING (p) WHERE e.t IS DISTINCT FROM v.t;
+	FULL JOIN (SELECT profile_id AS p, t::text AS t FROM eventmkt_bi.profile_timelines) v USING (p) WHERE e.t IS DISTINCT FROM v.t;
 CREATE FUNCTION happen(n int, days numeric) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM eventmkt.track('u' || floor(random() * 60), (ARRAY['view', 'add', 'buy'])[1 + floor(random() * 3)::int], CASE floor(random() * 5)::int WHEN 0 THEN '{"cart": "c1", "amount": 19.9}'
@@ -25,7 +25,7 @@ BEGIN
 END $$;
 SELECT happen(2000, 150);
 -- not kept: the view is the event table, without keys and values
-SELECT count(*), sum(eventmkt.count(t)) FROM eventmkt_bi.timelines;
+SELECT count(*), sum(eventmkt.count(t)) FROM eventmkt_bi.profile_timelines;
 SELECT count(*) FROM eventmkt_data.late_event;
 SELECT eventmkt.pack_timelines();
 -- kept
@@ -71,11 +71,11 @@ SELECT eventmkt.identify('u1', '{}', 'visitor');
 SELECT eventmkt.track(NULL, 'view', '{}', eventmkt.clock() - interval '10 days', anonymous_id => 'stranger') > 0;
 CALL pack_all();
 SELECT eventmkt.identify('u2', '{}', 'stranger');
-SELECT eventmkt.count(t, 'view') > 0, count(*) OVER () FROM eventmkt_bi.timelines WHERE profile_id IN ('u2', 'stranger');
+SELECT eventmkt.count(t, 'view') > 0, count(*) OVER () FROM eventmkt_bi.profile_timelines WHERE profile_id IN ('u2', 'stranger');
 SELECT count(*) FROM wrong;
 -- a question over the view equals the one over the events
 SELECT count(*) FROM (SELECT coalesce(a.profile_id, e.profile_id) AS p, eventmkt.funnel('10 days', occurred_at, name = 'view', name = 'add', name = 'buy') AS f FROM eventmkt_data.event e
-	LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id GROUP BY 1) e FULL JOIN (SELECT profile_id AS p, eventmkt.funnel(t, '10 days', 'view', 'add', 'buy') AS f FROM eventmkt_bi.timelines) v USING (p)
+	LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id GROUP BY 1) e FULL JOIN (SELECT profile_id AS p, eventmkt.funnel(t, '10 days', 'view', 'add', 'buy') AS f FROM eventmkt_bi.profile_timelines) v USING (p)
 WHERE e.f IS DISTINCT FROM v.f;
 -- the packed column gone with the extension, then made again: packed anew
 BEGIN;
@@ -89,7 +89,7 @@ SELECT count(*) > 60 FROM eventmkt_data.timeline;
 SELECT eventmkt.keep_timelines();
 SELECT count(*) FROM eventmkt_data.timeline;
 CALL pack_all();
-SELECT bool_or(t::text LIKE '%key%') FROM eventmkt_bi.timelines;
+SELECT bool_or(t::text LIKE '%key%') FROM eventmkt_bi.profile_timelines;
 SELECT eventmkt.drop_timelines();
 SELECT happen(20, 50);
 SELECT count(*) FROM eventmkt_data.late_event;

@@ -1,5 +1,5 @@
 /*
- * late.c: marks for events that come after the day (UTC) they belong to. Days that are over are packed into timelines (report/timeline.c);
+ * late.c: marks for events that come after the day (UTC) they belong to. Days that are over are packed into timelines (report/upkeep.c);
  * an event that comes later leaves a mark in the same transaction, so that no packer needs a cursor to find it.
  *
  * Late is who comes an hour after the end of his day, or more. The packer seals a day two hours after its end: whoever was in time has
@@ -56,7 +56,7 @@ emk_event_mark_late(const EmkEvent *evs, int n)
 			continue;
 		if (late == NULL)
 		{
-			if (emk_setting_get("timelines") == NULL)
+			if (emk_setting_get("keep_timelines") == NULL)
 				return;
 			late = palloc(sizeof(EmkEvent *) * n);
 		}

@@ -190,7 +190,7 @@ COMMENT ON COLUMN eventmkt_bi.timeline.kind IS 'event, run, delivery, decision';
 COMMENT ON COLUMN eventmkt_bi.timeline.what IS 'the name of the event, or of the rule';
 COMMENT ON COLUMN eventmkt_bi.timeline.step IS 'orders what has the same time: event, run, delivery, decision';
 
--- timelines: the history of each profile, packed; derived from the event table, see src/report/timeline.c. The packed column is of a
+-- timelines: the history of each profile, packed; derived from the event table, see src/report/upkeep.c. The packed column is of a
 -- type of the extension, so it goes when the extension is dropped: the rest is then emptied and packed anew.
 CREATE TABLE IF NOT EXISTS eventmkt_data.timeline_state (
 	one			bool PRIMARY KEY DEFAULT true CHECK (one),
@@ -213,7 +213,7 @@ UPDATE eventmkt_data.timeline_state SET packed_to = '-infinity', sealed_to = '-i
 DELETE FROM eventmkt_data.timeline WHERE t IS NULL
 	OR EXISTS (SELECT FROM eventmkt_data.timeline_state WHERE packed_to OPERATOR(pg_catalog.=) '-infinity');
 
-CREATE OR REPLACE VIEW eventmkt_bi.timelines AS
+CREATE OR REPLACE VIEW eventmkt_bi.profile_timelines AS
 	WITH marked AS MATERIALIZED (
 		SELECT DISTINCT profile_id FROM eventmkt_data.late_event
 		WHERE occurred_at OPERATOR(pg_catalog.<) (SELECT packed_to FROM eventmkt_data.timeline_state)
@@ -238,5 +238,5 @@ CREATE OR REPLACE VIEW eventmkt_bi.timelines AS
 	SELECT COALESCE(a.profile_id, p.profile_id) AS profile_id, eventmkt.merge(p.t) AS t
 	FROM part p LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) p.profile_id
 	GROUP BY 1;
-COMMENT ON VIEW eventmkt_bi.timelines IS
+COMMENT ON VIEW eventmkt_bi.profile_timelines IS
 	'everything each profile did as one timeline: packed days from eventmkt_data.timeline, the rest from the event table';

@@ -1,5 +1,5 @@
 /*
- * timeline.c: the upkeep of timelines, derived data: the events of one profile and quarter as one packed value.
+ * upkeep.c: the upkeep of timelines, derived data: the events of one profile and quarter as one packed value.
  *
  * Words
  *   day        a day of UTC; a period is a quarter of UTC
@@ -9,7 +9,7 @@
  *
  * Invariants
  *   1. Every event is in the timeline of its profile, or at or after packed_to, or its profile has a mark. The view
- *      eventmkt_bi.timelines reads accordingly, so it always equals the event table, in any snapshot.
+ *      eventmkt_bi.profile_timelines reads accordingly, so it always equals the event table, in any snapshot.
  *   2. packed_to never passes sealed_to, and not while a transaction runs that began before the seal: it may hold an event
  *      that was in time but is not yet visible. (The seal is a transaction id; a transaction that was in time has had its own for
  *      an hour.)
@@ -159,7 +159,7 @@ pack(TimestampTz now, int max_days, bool *more)
 	Datum		args[2];
 
 	*more = false;
-	if (emk_setting_get("timelines") == NULL || emk_spi_run(&state_plan, NULL, NULL, false, 1) == 0)
+	if (emk_setting_get("keep_timelines") == NULL || emk_spi_run(&state_plan, NULL, NULL, false, 1) == 0)
 		return 0;
 	packed_to = DatumGetTimestampTz(emk_spi_datum(0, 1, &isnull));
 	sealed_to = DatumGetTimestampTz(emk_spi_datum(0, 2, &isnull));
@@ -250,11 +250,11 @@ emk_report_keep_timelines(PG_FUNCTION_ARGS)
 	}
 	emk_owner_enter(&owner);
 	SPI_connect();
-	if (emk_setting_get("timelines") == NULL || emk_spi_run(&same_plan, args, nulls, false, 1) == 0)
+	if (emk_setting_get("keep_timelines") == NULL || emk_spi_run(&same_plan, args, nulls, false, 1) == 0)
 	{
 		empty_tables();
 		emk_spi_run(&keep_plan, args, nulls, false, 0);
-		emk_setting_put("timelines", "on");
+		emk_setting_put("keep_timelines", "on");
 	}
 	SPI_finish();
 	emk_owner_leave(&owner);
@@ -269,7 +269,7 @@ emk_report_drop_timelines(PG_FUNCTION_ARGS)
 
 	emk_owner_enter(&owner);
 	SPI_connect();
-	emk_setting_put("timelines", NULL);
+	emk_setting_put("keep_timelines", NULL);
 	empty_tables();
 	SPI_finish();
 	emk_owner_leave(&owner);
