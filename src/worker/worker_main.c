@@ -140,7 +140,7 @@ pin_session(void)
 		{"default_transaction_read_only", "off"},
 		{"session_replication_role", "origin"},
 		{"statement_timeout", "0"},
-		{"lock_timeout", "0"},
+		{"lock_timeout", "1s"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 		{"row_security", "on"},
