@@ -41,3 +41,13 @@ SELECT eventmkt.run_due() >= 0 AS ran;
 SELECT profile_id, rule, outcome, reason FROM eventmkt_data.decision WHERE profile_id = 'dropped';
 SELECT eventmkt.create_rule('r', on_event => 'A', send_to => 'none') > 1 AS another;
 SELECT count(*) AS left_behind FROM eventmkt_data.pending_trigger;
+-- a run that goes on after an edit keeps the delay of its version
+SET client_min_messages = error;
+SELECT eventmkt.create_rule('kept', on_event => 'Kept', after => '24 hours', send_to => 'none') > 0 AS made;
+RESET client_min_messages;
+SELECT eventmkt.track('keeper', 'Kept') > 0 AS ok;
+SELECT count(eventmkt.run_due()) AS ran;
+SELECT eventmkt.replace_rule('kept', on_event => 'Kept', after => '1 hour', send_to => 'none') > 0 AS made;
+SELECT eventmkt.track('keeper', 'Kept', '{"n": 2}') > 0 AS ok, eventmkt.track('other', 'Kept') > 0 AS ok;
+SELECT count(eventmkt.run_due()) AS ran;
+SELECT profile_id, rule_version, properties, due_at - event_at AS delay FROM eventmkt_data.pending_trigger WHERE event_name = 'Kept' ORDER BY 1;

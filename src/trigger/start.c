@@ -118,6 +118,7 @@ open_run(EmkTake *t, const char *profile_id, const EmkRule *rule, const char *ke
 void
 emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key)
 {
+	const EmkRule *own;			/* of the version that the run keeps */
 	EmkRun	   *run;
 	int			c;
 
@@ -135,6 +136,9 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 	}
 	if (run->event_id == item->event_id)
 		return;
+	own = run->rule_version == rule->version ? rule : emk_rule_get(rule->rule_id, run->rule_version);
+	if (own == NULL)
+		own = rule;
 	c = emk_trigger_compare(item->occurred_at, item->message_id, item->properties,
 							run->event_at, run->message_id, run->properties);
 	if (item->occurred_at > run->due_at && !rule->lapse)
@@ -144,14 +148,14 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 		run->dirty = true;
 		begin(t, rule, item, key, 0);
 	}
-	else if (emk_clock_add(item->occurred_at, &rule->after) < run->started_at && !rule->lapse &&
-			 rule->on_repeat != EMK_REPEAT_DEBOUNCE)
+	else if (emk_clock_add(item->occurred_at, &own->after) < run->started_at && !rule->lapse &&
+			 own->on_repeat != EMK_REPEAT_DEBOUNCE)
 		begin(t, rule, item, key, item->event_id);
 	else if (item->occurred_at < run->started_at)
-		move_back(run, rule, item);
+		move_back(run, own, item);
 	else if (c > 0)
-		refresh(run, rule, item);
-	else if (rule->on_repeat == EMK_REPEAT_IGNORE && item->occurred_at == run->started_at && c < 0)
+		refresh(run, own, item);
+	else if (own->on_repeat == EMK_REPEAT_IGNORE && item->occurred_at == run->started_at && c < 0)
 		take_data(run, item);
 }
 
