@@ -40,9 +40,14 @@ emk_clock_monotonic(void)
 	return (int64) ts.tv_sec * USECS_PER_SEC + ts.tv_nsec / 1000;
 }
 
+/* No interval of ours is longer; times nearer to the end of time than that are moved no further. */
+#define LONGEST (INT64CONST(3700) * USECS_PER_DAY)
+
 TimestampTz
 emk_clock_add(TimestampTz t, const Interval *iv)
 {
+	if (t >= END_TIMESTAMP - LONGEST)
+		return t;
 	return DatumGetTimestampTz(DirectFunctionCall2(timestamp_pl_interval, TimestampTzGetDatum(t),
 												   IntervalPGetDatum(iv)));
 }
@@ -50,6 +55,8 @@ emk_clock_add(TimestampTz t, const Interval *iv)
 TimestampTz
 emk_clock_subtract(TimestampTz t, const Interval *iv)
 {
+	if (t < MIN_TIMESTAMP + LONGEST)
+		return t;
 	return DatumGetTimestampTz(DirectFunctionCall2(timestamp_mi_interval, TimestampTzGetDatum(t),
 												   IntervalPGetDatum(iv)));
 }

@@ -17,7 +17,10 @@ extern int64 emk_clock_monotonic(void);
 /* The offset of business time against real time, microseconds; 0 in a copy that has not been adopted. */
 extern int64 emk_clock_offset(void);
 
-/* `t` plus or minus `iv`, counted in UTC whatever the session's zone: a day is 24 hours. */
+/*
+ * `t` plus or minus `iv`, counted in UTC whatever the session's zone: a day is 24 hours. Within ten years of the ends of time
+ * (4714 BC, 294276 AD) and at infinity it is t itself: an event of such a date must not stop those who compare with it.
+ */
 extern TimestampTz emk_clock_add(TimestampTz t, const Interval *iv);
 extern TimestampTz emk_clock_subtract(TimestampTz t, const Interval *iv);
 

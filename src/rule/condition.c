@@ -379,12 +379,12 @@ cold_match(JsonPath *path, Jsonb *value, char **error)
 		disable_timeout(timeout_id, false);
 		MemoryContextSwitchTo(old);
 		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out)
-			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(old);
 		CurrentResourceOwner = owner;
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out)
+			ReThrowError(edata);
 		*error = timed_out ? psprintf("condition took longer than %d ms", condition_timeout_ms) : edata->message;
 	}
 	PG_END_TRY();

@@ -67,15 +67,19 @@ try_batch(int max, bool first, bool *more)
 		}
 		PG_CATCH();
 		{
-			int			code = geterrcode();
+			ErrorData  *e;
 
-			if (tries == MAX_TRIES || IsolationUsesXactSnapshot() ||
-				(code != ERRCODE_T_R_SERIALIZATION_FAILURE && code != ERRCODE_T_R_DEADLOCK_DETECTED))
-				PG_RE_THROW();
 			MemoryContextSwitchTo(batch);
+			e = CopyErrorData();
 			FlushErrorState();
+			/* ours to end, whatever follows: left open, it would leave the session in a transaction that has failed */
 			RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(batch);
 			CurrentResourceOwner = owner;
+			if (tries == MAX_TRIES || IsolationUsesXactSnapshot() ||
+				(e->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE && e->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED))
+				ReThrowError(e);
+			FreeErrorData(e);
 			*more = first;
 			n = first ? -1 : 0;
 		}
