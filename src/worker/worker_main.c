@@ -144,6 +144,10 @@ pin_session(void)
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 		{"row_security", "on"},
+		/* every statement of ours reads by index, and a plan made while a table was small must not stay a scan when it has grown */
+		{"enable_seqscan", "off"},
+		{"enable_hashjoin", "off"},
+		{"enable_mergejoin", "off"},
 		{"jit", "off"}
 	};
 
