@@ -627,9 +627,11 @@ put_varint(uint8 *p, uint64 v)
 		return p;
 	}
 	v = v << len | (uint64) 1 << (len - 1);
-	for (int i = 0; i < len; i++)
-		*p++ = (uint8) (v >> (8 * i));
-	return p;
+#ifdef WORDS_BIGENDIAN
+	v = pg_bswap64(v);
+#endif
+	memcpy(p, &v, 8);			/* the buffers have room for eight bytes more than they need */
+	return p + len;
 }
 
 static inline uint64
@@ -696,7 +698,7 @@ put_values(uint8 *p, const EmkTimelineBuilder *b, uint8 *scratch)
 		bool		divides = true;
 
 		for (int64 i = 0; i < b->n && divides; i++)
-			divides = b->events[i].value % (unit * 10) == 0;
+			divides = b->events[i].value == 0 || b->events[i].value % (unit * 10) == 0;
 		if (!divides)
 			break;
 	}
