@@ -233,11 +233,14 @@ emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled)
 				 errmsg("rule \"%s\" already exists", rule->name),
 				 errhint("Use eventmkt.replace_rule() to make a new version of it.")));
 	if (replace && was_enabled != rule->enabled)
-		emk_rule_set_enabled(rule->rule_id, rule->enabled, rule->enabled ? NULL : "replace_rule");
+		emk_rule_set_enabled(rule->rule_id, rule->enabled, rule->enabled ? NULL : "replace_rule()");
 	else if (replace)
 		emk_rule_sync(rule->rule_id);
 	else if (rule->enabled)
+	{
 		emk_rule_write_events(rule, 1);
+		emk_rule_check_crowd(rule->rule_id);
+	}
 	emk_rule_advise(rule);
 	SPI_finish();
 	emk_owner_leave(&owner);

@@ -40,5 +40,7 @@ extern int	emk_rule_history(const char *name, Jsonb ***samples, int *nsamples);
 
 /* Writes the rule_event rows of n current, enabled rules; earlier rows of theirs must be gone. In SPI, as the owner. */
 extern void emk_rule_write_events(const EmkRule *rules, int n);
+/* ERROR 54000 when the rows just written for a rule make too many for one value of one event. In SPI, as the owner. */
+extern void emk_rule_check_crowd(int32 rule_id);
 
 #endif

@@ -60,6 +60,9 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.rule_event (
 	PRIMARY KEY (name, rule_id)
 );
 CREATE INDEX IF NOT EXISTS rule_event_rule ON eventmkt_data.rule_event (rule_id);
+-- counts the rules that one event meets (EMK_MAX_RULES_PER_EVENT); properties and values are too long to be keys themselves
+CREATE INDEX IF NOT EXISTS rule_event_hash ON eventmkt_data.rule_event
+	(name, pg_catalog.hashtext(hash_property), pg_catalog.jsonb_hash(hash_value));
 COMMENT ON TABLE eventmkt_data.rule_event IS 'derived from rule: the event names rules listen to, as the matcher reads them';
 
 CREATE OR REPLACE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt_data.rule

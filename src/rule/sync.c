@@ -5,6 +5,10 @@
  * Rules. A name that only starts carries the starting condition, a name that only cancels the cancelling one. A name that
  * does both is let through unless both conditions are the same, because refusing needs both to be false. A cold condition is
  * let through, but the comparison it demands (`$.p == constant`) still serves as hash. An inactivity rule never cancels.
+ *
+ * What the matcher may have to ask one by one for an event is bounded (EMK_MAX_RULES_PER_EVENT): of a name, and of `*`, the
+ * rules without a hash and those that demand one and the same value. Two sessions that add rules at the same moment do not see
+ * each other's, so the bound may be passed by what was under way.
  */
 #include "postgres.h"
 
@@ -41,6 +45,38 @@ static EmkPlan insert_plan = {
 };
 static const Oid column_types[COLUMNS] = {
 	TEXTOID, INT4OID, INT4OID, BOOLOID, BOOLOID, BOOLOID, INTERVALOID, TEXTOID, JSONBOID, JSONPATHOID
+};
+
+#define NAMED(alias) alias ".name OPERATOR(pg_catalog.=) ANY (ARRAY[e.name, '*'::pg_catalog.text]) "
+#define HASH_OF(alias) "pg_catalog.hashtext(" alias ".hash_property)"
+#define VALUE_OF(alias) "pg_catalog.jsonb_hash(" alias ".hash_value)"
+/* are there more than $2 rows at all, and does rule $1 listen to `*`? Planned anew at each change of a rule, like those below */
+static EmkPlan many_plan = {
+	"SELECT EXISTS (SELECT FROM eventmkt_data.rule_event OFFSET $2), EXISTS (SELECT FROM eventmkt_data.rule_event e "
+	"WHERE e.name OPERATOR(pg_catalog.=) '*' AND e.rule_id OPERATOR(pg_catalog.=) $1)", 2, {INT4OID, INT8OID}
+};
+/* names of rule $1 for which one value of one event would meet more than $2 rules; reads the index rule_event_hash */
+static EmkPlan crowded_plan = {
+	"SELECT e.name FROM eventmkt_data.rule_event e CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS n FROM ("
+	"SELECT FROM eventmkt_data.rule_event p WHERE " NAMED("p") "AND " HASH_OF("p") " IS NULL "
+	"LIMIT $2 OPERATOR(pg_catalog.+) 1) x) plain CROSS JOIN LATERAL (SELECT CASE WHEN e.hash_property IS NULL THEN "
+	"(SELECT COALESCE(pg_catalog.max(c.n), 0) FROM (SELECT pg_catalog.count(*) AS n FROM eventmkt_data.rule_event h "
+	"WHERE " NAMED("h") "AND " HASH_OF("h") " IS NOT NULL GROUP BY h.hash_property, h.hash_value) c) ELSE "
+	"(SELECT pg_catalog.count(*) FROM (SELECT FROM eventmkt_data.rule_event h WHERE " NAMED("h")
+	"AND " HASH_OF("h") " OPERATOR(pg_catalog.=) " HASH_OF("e") " AND " VALUE_OF("h") " OPERATOR(pg_catalog.=) " VALUE_OF("e")
+	" AND h.hash_property OPERATOR(pg_catalog.=) e.hash_property AND h.hash_value OPERATOR(pg_catalog.=) e.hash_value "
+	"LIMIT $2 OPERATOR(pg_catalog.+) 1) x) END AS n) same WHERE e.rule_id OPERATOR(pg_catalog.=) $1 "
+	"AND plain.n OPERATOR(pg_catalog.+) same.n OPERATOR(pg_catalog.>) $2 ORDER BY e.name LIMIT 1", 2, {INT4OID, INT8OID}
+};
+/* the same for a rule that listens to `*` and so joins every name: all rows are looked at */
+static EmkPlan crowded_star_plan = {
+	"SELECT t.name FROM (SELECT g.name, pg_catalog.sum(g.n) FILTER (WHERE g.hash_property IS NULL) AS plain, "
+	"pg_catalog.max(g.n) FILTER (WHERE g.hash_property IS NOT NULL) AS same FROM (SELECT name, hash_property, "
+	"pg_catalog.count(*) AS n FROM eventmkt_data.rule_event GROUP BY name, hash_property, hash_value) g GROUP BY g.name) t, "
+	"(SELECT pg_catalog.count(*) AS n FROM eventmkt_data.rule_event WHERE name OPERATOR(pg_catalog.=) '*') s "
+	"WHERE $1 IS NOT NULL AND COALESCE(t.plain, 0) OPERATOR(pg_catalog.+) COALESCE(t.same, 0) "
+	"OPERATOR(pg_catalog.+) CASE WHEN t.name OPERATOR(pg_catalog.=) '*' THEN 0 ELSE s.n END OPERATOR(pg_catalog.>) $2 "
+	"ORDER BY t.name LIMIT 1", 2, {INT4OID, INT8OID}
 };
 
 /* Rows under construction, column by column, for unnest(). */
@@ -213,12 +249,31 @@ load_and_write(EmkPlan *plan, Datum *args)
 }
 
 void
+emk_rule_check_crowd(int32 rule_id)
+{
+	Datum		args[2] = {Int32GetDatum(rule_id), Int64GetDatum(EMK_MAX_RULES_PER_EVENT)};
+
+	emk_spi_run(&many_plan, args, NULL, false, 0);
+	if (!emk_spi_bool(0, 1, true))
+		return;
+	if (emk_spi_run(emk_spi_bool(0, 2, true) ? &crowded_star_plan : &crowded_plan, args, NULL, false, 0) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("one event \"%s\" could start or cancel more than %d enabled rules (EMK_MAX_RULES_PER_EVENT)",
+					emk_spi_text(0, 1), EMK_MAX_RULES_PER_EVENT),
+			 errhint("Rules that demand different values, as in $.category == \"shoes\", are counted a value. "
+					 "Disable or drop rules that are no longer needed.")));
+}
+
+void
 emk_rule_sync(int32 rule_id)
 {
 	Datum		arg = Int32GetDatum(rule_id);
 
 	emk_spi_run(&delete_plan, &arg, NULL, false, 0);
 	load_and_write(&load_plan, &arg);
+	emk_rule_check_crowd(rule_id);
 }
 
 void
