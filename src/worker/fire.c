@@ -11,7 +11,9 @@
  *   send_to 'none'                      → recorded
  *   else                                → a delivery; its decision is written when it settles
  *
- * A run may be looked at before it is due (after a merge): then only a cancelling event ends it.
+ * A run may be looked at before it is due (after a merge): then only a cancelling event ends it. The runs of a pass are decided in
+ * the order of their rules' priority, the highest first, then in that of their due times; deliveries are born, and those that have
+ * to wait are queued, in the same order.
  */
 #include "postgres.h"
 
@@ -143,15 +145,42 @@ decide(Fire *f, EmkRun *run, EmkGateRun *g)
 		send(f, run, g);
 }
 
-static int
-compare_due(const void *a, const void *b)
+typedef struct Turn
 {
-	const EmkRun *x = *(EmkRun *const *) a;
-	const EmkRun *y = *(EmkRun *const *) b;
+	int32		priority;		/* of the version of the run */
+	EmkRun	   *run;
+} Turn;
 
+static int
+compare_turns(const void *a, const void *b)
+{
+	const Turn *s = a;
+	const Turn *t = b;
+	const EmkRun *x = s->run;
+	const EmkRun *y = t->run;
+
+	if (s->priority != t->priority)
+		return s->priority > t->priority ? -1 : 1;
 	if (x->due_at != y->due_at)
 		return x->due_at < y->due_at ? -1 : 1;
 	return x->run_id < y->run_id ? -1 : x->run_id > y->run_id;
+}
+
+static void
+put_in_order(EmkRun **runs, int n)
+{
+	Turn	   *turns = palloc(sizeof(Turn) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		const EmkRule *rule = emk_rule_get(runs[i]->rule_id, runs[i]->rule_version);
+
+		turns[i] = (Turn) {rule ? rule->priority : 0, runs[i]};
+	}
+	qsort(turns, n, sizeof(Turn), compare_turns);
+	for (int i = 0; i < n; i++)
+		runs[i] = turns[i].run;
+	pfree(turns);
 }
 
 void
@@ -164,7 +193,7 @@ emk_worker_fire(EmkPass *p)
 	int			k = 0;
 
 	if (n > 1)
-		qsort(p->due.v, n, sizeof(EmkRun *), compare_due);
+		put_in_order(p->due.v, n);
 	for (int i = 0; i < n; i++)
 	{
 		EmkRun	   *run = p->due.v[i];
