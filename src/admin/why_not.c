@@ -307,7 +307,12 @@ look_at_decisions(EmkWhy *why)
 {
 	Datum		args[2] = {why->ids, Int32GetDatum(why->rule_id)};
 	uint64		n = emk_spi_run(&decisions_plan, args, NULL, true, 0);
+	uint64		newest = 0;
 
+	/* what came after the message was delivered is measured, but it is not what became of the message */
+	for (uint64 i = n; i-- > 0;)
+		if (strcmp(emk_spi_text(i, 1), "late_cancel") != 0)
+			newest = i;
 	for (uint64 i = 0; i < n; i++)
 	{
 		StringInfoData json;
@@ -322,9 +327,9 @@ look_at_decisions(EmkWhy *why)
 		appendStringInfoString(&json, ", ");
 		emk_json_append_jsonb(&json, "facts", isnull ? NULL : DatumGetJsonbP(facts));
 		appendStringInfoChar(&json, '}');
-		emk_why_add(why, i == 0 ? 80 : 20, "decision", emk_spi_text(i, 1), emk_spi_text(i, 2), emk_spi_int8(i, 3, 0),
+		emk_why_add(why, i == newest ? 80 : 20, "decision", emk_spi_text(i, 1), emk_spi_text(i, 2), emk_spi_int8(i, 3, 0),
 					json.data);
-		if (i == 0)
+		if (i == newest)
 			why->decided_at = time_column(i, 4);
 	}
 }
