@@ -76,7 +76,8 @@ static EmkPlan checks[] = {
 	2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'rule ' OPERATOR(pg_catalog.||) name, 'warn', 'disabled: ' OPERATOR(pg_catalog.||) disabled_reason, "
 		"'Correct it with eventmkt.replace_rule(), then call eventmkt.enable_rule().' FROM eventmkt_data.rule WHERE current AND "
-		"NOT enabled AND disabled_reason OPERATOR(pg_catalog.<>) 'disable_rule()' AND $1 IS NOT NULL AND $2 IS NOT NULL "
+		"NOT enabled AND disabled_reason OPERATOR(pg_catalog.<>) ALL ('{disable_rule(),replace_rule()}') AND $1 IS NOT NULL "
+	"AND $2 IS NOT NULL "
 	"ORDER BY 1 LIMIT 100", 2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'partitions', CASE WHEN filled THEN 'warn' WHEN ahead OPERATOR(pg_catalog.<) '0'::pg_catalog.interval "
 		"OR ahead IS NULL THEN 'error' WHEN ahead OPERATOR(pg_catalog.<) '7 days'::pg_catalog.interval THEN 'warn' ELSE 'ok' "
