@@ -33,7 +33,8 @@ void
 emk_track_init(void)
 {
 	DefineCustomBoolVariable("eventmkt.fire",
-							 "Off: events are recorded as history and start, refresh or cancel nothing.",
+							 "Off: events are recorded as history: they start and refresh nothing, but are counted and "
+							 "cancel what falls due later.",
 							 NULL, &emk_track_fire, true, PGC_USERSET, 0, NULL, NULL, NULL);
 	emk_track_init_inbox();
 }
