@@ -57,22 +57,14 @@ look_up(EmkGateRun *runs, int n)
 static void
 ask_audience(EmkGateRun *r)
 {
-	StringInfoData buf;
 	char	   *error;
 
 	if (r->rule->where_profile == NULL ||
 		emk_rule_test(r->rule->where_profile, r->rule->cold_profile, r->traits, &error))
 		return;
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '{');
-	if (error != NULL)
-		emk_json_append_string(&buf, "error", error);
-	else
-		emk_json_append_jsonb(&buf, "traits", VARSIZE(r->traits) <= 2048 ? r->traits : NULL);
-	appendStringInfoChar(&buf, '}');
 	r->verdict = EMK_SUPPRESS;
 	r->reason = error != NULL ? "condition_error" : "audience";
-	r->facts = buf.data;
+	r->facts = emk_rule_audience_facts(r->traits, error);
 }
 
 /* An earlier delivery of this rule to this profile and key: still open → hold; delivered lately → suppress. */

@@ -23,6 +23,7 @@
 #define MAX_CONDITION_DEPTH 32
 #define MAX_HOT_WILDCARDS 1
 #define MAX_HOT_FILTERS 1
+#define FACTS_BYTES 2048			/* traits that a decision may carry */
 
 typedef struct Walk
 {
@@ -411,4 +412,19 @@ emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error)
 	if (error != NULL)
 		*error = message;
 	return result;
+}
+
+char *
+emk_rule_audience_facts(Jsonb *traits, const char *error)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	if (error != NULL)
+		emk_json_append_string(&buf, "error", error);
+	else
+		emk_json_append_jsonb(&buf, "traits", VARSIZE(traits) <= FACTS_BYTES ? traits : NULL);
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
 }

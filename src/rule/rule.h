@@ -97,6 +97,9 @@ extern void emk_rule_analyse(JsonPath *path, EmkCondition *out);
  */
 extern bool emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error);
 
+/* The facts (JSON text) of a decision that where_profile made: the traits where they are small, or the error. */
+extern char *emk_rule_audience_facts(Jsonb *traits, const char *error);
+
 /*
  * HOT. Which rules does this event start or cancel? Returns their number and points *rules at the ids, in a buffer that the
  * next call reuses. Leaves after one hash miss when no rule names the event. Engine-made events (depth > 0) match no '*'

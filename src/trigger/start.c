@@ -206,10 +206,10 @@ in_audience(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *ke
 	if (error != NULL)
 	{
 		emk_trigger_condition_failed(rule, error);
-		refuse(t, rule, item, key, "condition_error", error_facts(error));
+		refuse(t, rule, item, key, "condition_error", emk_rule_audience_facts(item->traits, error));
 	}
 	else if (!in)
-		refuse(t, rule, item, key, "audience", NULL);
+		refuse(t, rule, item, key, "audience", emk_rule_audience_facts(item->traits, NULL));
 	return in;
 }
 
