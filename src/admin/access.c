@@ -40,7 +40,8 @@ static const AccessKind kinds[] = {
 	{"operator", false, true, false, true, true,
 		{"create_endpoint", "replace_endpoint", "enable_endpoint", "disable_endpoint", "drop_endpoint", "set_secret",
 			"rotate_secret", "redeliver", "redeliver_dead", "start_worker", "stop_worker", "run_due", "health", "adopt",
-			"advance_clock", "clock", "make_partitions", "maintain", "why_not", "traits_at", "undo_merge", "erase", "export",
+			"advance_clock", "clock", "change_setting", "make_partitions", "maintain",
+			"why_not", "traits_at", "undo_merge", "erase", "export",
 	"erase_profile", "export_profile"}},
 };
 

@@ -24,6 +24,11 @@ CREATE FUNCTION eventmkt.advance_clock(by interval) RETURNS timestamptz
 COMMENT ON FUNCTION eventmkt.advance_clock(interval) IS
 	'moves business time forward, for tests and demonstrations; refused while an endpoint lies outside this machine';
 
+CREATE FUNCTION eventmkt.change_setting(key text, value text) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_change_setting';
+COMMENT ON FUNCTION eventmkt.change_setting(text, text) IS
+	'changes a setting of this database: partition_period, retention, dedupe_window, node; NULL puts the default back';
+
 CREATE FUNCTION eventmkt.health() RETURNS TABLE ("check" text, state text, detail text, hint text)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_health';
 COMMENT ON FUNCTION eventmkt.health() IS 'how eventmkt is in this database: ok, warn or error a check, and what to do';

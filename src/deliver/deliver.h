@@ -159,6 +159,12 @@ extern void emk_outbox_insert(EmkOutbox *rows, int n, int64 lease, TimestampTz n
 /* Cancels what waits for an endpoint that was dropped, with decisions; returns how many. Inside open SPI, as the owner. */
 extern uint64 emk_outbox_cancel_endpoint(int32 endpoint_id, TimestampTz now);
 
+/*
+ * retention.c: forgets up to `limit` deliveries, oldest first, that settled before `keep`, with their attempts; how many. Inside open
+ * SPI, as the owner.
+ */
+extern uint64 emk_deliver_drop_old(TimestampTz keep, int limit);
+
 /* A uuid of version 7: real time, then random bits. */
 extern void emk_outbox_make_ids(pg_uuid_t *ids, int n, int stride);
 

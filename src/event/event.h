@@ -73,5 +73,7 @@ extern void emk_event_decide(const EmkDecision *d, int n, TimestampTz now);
 extern int	emk_event_make_partitions(TimestampTz from, TimestampTz to);
 /* Drops partitions wholly older than the setting `retention`, and message keys older than `dedupe_window`. */
 extern int	emk_event_drop_old(TimestampTz now);
+/* What is older may be forgotten: the clock less the setting `retention`; DT_NOBEGIN: nothing is. */
+extern TimestampTz emk_event_retention(TimestampTz now);
 
 #endif

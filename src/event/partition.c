@@ -170,6 +170,12 @@ before(TimestampTz now, const char *setting, const char *standard)
 	return emk_clock_subtract(now, DatumGetIntervalP(iv));
 }
 
+TimestampTz
+emk_event_retention(TimestampTz now)
+{
+	return before(now, "retention", NULL);
+}
+
 /*
  * Drops what the setting `retention` (none unless set) and `dedupe_window` (30 days) make old; returns the partitions dropped.
  * Inside an open SPI connection, as the owner.
@@ -177,7 +183,7 @@ before(TimestampTz now, const char *setting, const char *standard)
 int
 emk_event_drop_old(TimestampTz now)
 {
-	TimestampTz keep = before(now, "retention", NULL);
+	TimestampTz keep = emk_event_retention(now);
 	Datum		window = TimestampTzGetDatum(before(now, "dedupe_window", "30 days"));
 	int			dropped = 0;
 

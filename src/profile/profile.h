@@ -64,6 +64,9 @@ typedef struct EmkTraitChange
  */
 extern int	emk_profile_set_traits(const char *canonical, bool identified, Jsonb *traits, EmkTraitChange **changes);
 
+/* Forgets up to `limit` changes of traits before `keep`; how many. The traits of any time since stay known. In SPI, as the owner. */
+extern uint64 emk_profile_drop_old(TimestampTz keep, int limit);
+
 /* True when identify() has named this locked profile as a person: an anonymous id no longer. */
 extern bool emk_profile_is_identified(const char *canonical);
 

@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.trait_change (
 	new_value	jsonb							-- NULL: the trait was removed
 );
 CREATE INDEX IF NOT EXISTS trait_change_profile ON eventmkt_data.trait_change (profile_id, changed_at);
-COMMENT ON TABLE eventmkt_data.trait_change IS 'history of traits: enough to say what they were at any time';
+CREATE INDEX IF NOT EXISTS trait_change_age ON eventmkt_data.trait_change USING brin (changed_at);
+COMMENT ON TABLE eventmkt_data.trait_change IS 'history of traits: enough to say what they were at any time since `retention`';
 
 CREATE SEQUENCE IF NOT EXISTS eventmkt_data.merge_id_seq;
 CREATE TABLE IF NOT EXISTS eventmkt_data.merge_log (

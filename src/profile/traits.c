@@ -3,7 +3,8 @@
  *
  * Words: traits are one JSON object a profile; identify() sets them at the top level, a null removes one. A change is one
  * trait that has another value than before; 1 and 1.0 are the same value. trait_change keeps every change with both
- * values, so the traits of any time can be told; its times never go backward within a profile.
+ * values, so the traits of any time can be told, forward from the change before it or backward from the one after, also
+ * when old changes were forgotten (`retention`); its times never go backward within a profile.
  */
 #include "postgres.h"
 
@@ -37,10 +38,23 @@ static EmkPlan log_plan = {
 	5, {TEXTOID, TIMESTAMPTZOID, TEXTARRAYOID, JSONBARRAYOID, JSONBARRAYOID}
 };
 static EmkPlan at_plan = {
-	"SELECT pg_catalog.jsonb_object_agg(h.trait, h.new_value) FROM ("
-	"SELECT DISTINCT ON (c.trait) c.trait, c.new_value FROM eventmkt_data.trait_change c "
-	"WHERE c.profile_id OPERATOR(pg_catalog.=) $1 AND c.changed_at OPERATOR(pg_catalog.<=) $2 "
-	"ORDER BY c.trait, c.changed_at DESC) h WHERE h.new_value IS NOT NULL", 2, {TEXTOID, TIMESTAMPTZOID}
+	"SELECT pg_catalog.jsonb_object_agg(h.trait, h.value) FROM ("
+	"SELECT DISTINCT ON (c.trait) c.trait, c.value FROM ("
+	"SELECT trait, new_value AS value, 0 AS source, changed_at AS before, NULL::pg_catalog.timestamptz AS after "
+	"FROM eventmkt_data.trait_change WHERE profile_id OPERATOR(pg_catalog.=) $1 AND changed_at OPERATOR(pg_catalog.<=) $2 "
+	"UNION ALL SELECT l.trait, l.old_value, 1, NULL, l.changed_at FROM eventmkt_data.profile p "
+	"JOIN eventmkt_data.trait_change l ON l.profile_id OPERATOR(pg_catalog.=) p.profile_id "
+	"WHERE p.profile_id OPERATOR(pg_catalog.=) $1 AND p.created_at OPERATOR(pg_catalog.<=) $2 "
+	"AND l.changed_at OPERATOR(pg_catalog.>) $2 "
+	"UNION ALL SELECT t.key COLLATE \"C\", t.value, 2, NULL, NULL FROM eventmkt_data.profile p, "
+	"LATERAL pg_catalog.jsonb_each(p.traits) t WHERE p.profile_id OPERATOR(pg_catalog.=) $1 "
+	"AND p.created_at OPERATOR(pg_catalog.<=) $2) c "
+	"ORDER BY c.trait, c.source, c.before DESC, c.after) h WHERE h.value IS NOT NULL", 2, {TEXTOID, TIMESTAMPTZOID}
+};
+static EmkPlan forget_plan = {
+	"DELETE FROM eventmkt_data.trait_change WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+	"SELECT c.ctid FROM eventmkt_data.trait_change c WHERE c.changed_at OPERATOR(pg_catalog.<) $1 LIMIT $2))", 2,
+	{TIMESTAMPTZOID, INT8OID}
 };
 
 static Jsonb *
@@ -312,6 +326,14 @@ emk_profile_is_identified(const char *canonical)
 	emk_profile_read_row(canonical, &row);
 	SPI_finish();
 	return row.identified;
+}
+
+uint64
+emk_profile_drop_old(TimestampTz keep, int limit)
+{
+	Datum		args[2] = {TimestampTzGetDatum(keep), Int64GetDatum(limit)};
+
+	return emk_spi_run(&forget_plan, args, NULL, false, 0);
 }
 
 PG_FUNCTION_INFO_V1(emk_profile_traits_at);

@@ -28,6 +28,7 @@
 #define SAFETY_POLL (5 * USECS_PER_SEC)
 #define LATER_EVERY (10 * USECS_PER_SEC)
 #define MAINTAIN_EVERY (3600 * USECS_PER_SEC)
+#define MAINTAIN_AGAIN (5 * USECS_PER_SEC)	/* retention left something over */
 #define RETRIES_ALONE 3
 #define SWEEP_SHARE 100
 #define COST_OF_ONE 30			/* microseconds to take a due run; what a scan costs beyond is for dead entries */
@@ -231,8 +232,9 @@ upkeep_of_later_layers(int batch)
 static int
 upkeep(int batch)
 {
-	emk_worker_maintain(emk_clock_now());
-	next_maintain = emk_clock_monotonic() + MAINTAIN_EVERY;
+	bool		more = emk_worker_maintain(emk_clock_now());
+
+	next_maintain = emk_clock_monotonic() + (more ? MAINTAIN_AGAIN : MAINTAIN_EVERY);
 	return 0;
 }
 

@@ -24,7 +24,7 @@ extern void emk_worker_fire(EmkPass *p);
 /* The body of a message: JSON text, palloc'd. `traits` are those of the moment of the decision. */
 extern char *emk_worker_body(const EmkRun *run, const EmkRule *rule, const char *user_id, Jsonb *traits, TimestampTz now);
 
-/* Makes partitions ahead, drops what retention makes old. */
-extern void emk_worker_maintain(TimestampTz now);
+/* Makes partitions ahead, drops what retention makes old, a bounded number of rows; true: there is more to drop. */
+extern bool emk_worker_maintain(TimestampTz now);
 
 #endif

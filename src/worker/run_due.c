@@ -5,6 +5,7 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "profile/profile.h"
 #include "utils/resowner.h"
 #include "worker/pass.h"
 #include "worker/worker.h"
@@ -12,15 +13,23 @@
 #define PASS_BATCH 2000
 #define PARTITIONS_AHEAD 8
 #define MAX_TRIES 10
+#define FORGET_BATCH 10000		/* rows of each table a turn of the worker, or a call of maintain() */
 
-void
+bool
 emk_worker_maintain(TimestampTz now)
 {
 	const char *period = emk_setting_get("partition_period");
 	int64		length = period && strcmp(period, "day") == 0 ? USECS_PER_DAY : 7 * USECS_PER_DAY;
+	TimestampTz keep;
+	uint64		forgotten;
 
 	emk_event_make_partitions(now, now + PARTITIONS_AHEAD * length);
 	emk_event_drop_old(now);
+	keep = emk_event_retention(now);
+	if (keep == DT_NOBEGIN)
+		return false;
+	forgotten = emk_deliver_drop_old(keep, FORGET_BATCH);
+	return Max(forgotten, emk_profile_drop_old(keep, FORGET_BATCH)) == FORGET_BATCH;
 }
 
 /* Work rows first, then due runs, at most `max` together. */

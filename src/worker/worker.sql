@@ -17,5 +17,6 @@ COMMENT ON FUNCTION eventmkt.run_due(int) IS
 CREATE FUNCTION eventmkt.maintain() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_worker_maintain_sql';
 COMMENT ON FUNCTION eventmkt.maintain() IS
-	'makes partitions ahead and drops what retention and dedupe_window make old; the worker does it every hour';
+	'makes partitions ahead and drops what retention and dedupe_window make old, at most 10,000 deliveries and changes of traits a call; '
+	'the worker does it every hour';
 REVOKE ALL ON FUNCTION eventmkt.run_due(int), eventmkt.maintain() FROM PUBLIC;
