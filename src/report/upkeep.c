@@ -32,7 +32,7 @@
 #include "worker/worker.h"
 
 #define SEAL_AFTER		(2 * USECS_PER_HOUR)
-#define DAYS_A_PASS		5		/* of the worker; a pass is one transaction */
+#define DAYS_A_PASS		1		/* of the worker, which delivers nothing during a pass */
 #define MARKS_A_PASS	500		/* profiles */
 
 #define PERIOD_OF(t) \

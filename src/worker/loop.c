@@ -27,6 +27,7 @@
 #define BATCH_MAX 2000
 #define SAFETY_POLL (5 * USECS_PER_SEC)
 #define LATER_EVERY (10 * USECS_PER_SEC)
+#define LATER_PAUSE (USECS_PER_SEC / 50)	/* while it has more to do: deliveries get their turn in between */
 #define MAINTAIN_EVERY (3600 * USECS_PER_SEC)
 #define MAINTAIN_AGAIN (5 * USECS_PER_SEC)	/* retention left something over */
 #define RETRIES_ALONE 3
@@ -225,7 +226,7 @@ emk_worker_set_upkeep(EmkUpkeep fn)
 static int
 upkeep_of_later_layers(int batch)
 {
-	next_later = emk_clock_monotonic() + (later_upkeep(emk_clock_now()) ? 0 : LATER_EVERY);
+	next_later = emk_clock_monotonic() + (later_upkeep(emk_clock_now()) ? LATER_PAUSE : LATER_EVERY);
 	return 0;
 }
 
@@ -267,11 +268,11 @@ turn(bool woken)
 		CommitTransactionCommand();
 		if (now >= next_maintain)
 			guarded(&upkeep_phase, upkeep);
-		if (later_upkeep != NULL && my_slot == 0 && now >= next_later)
-		{
-			next_later = now + LATER_EVERY;	/* also after an error */
-			guarded(&later_phase, upkeep_of_later_layers);
-		}
+	}
+	if (later_upkeep != NULL && my_slot == 0 && now >= next_later)
+	{
+		next_later = now + LATER_EVERY; /* also after an error */
+		guarded(&later_phase, upkeep_of_later_layers);
 	}
 	if (microseconds_until(next_wake, offset) == 0)
 		due = guarded(&due_phase, take_due);
@@ -282,7 +283,8 @@ turn(bool woken)
 	if (work < 0 || due < 0)
 		return AFTER_FAILURE;
 	return Min(Min(microseconds_until(next_wake, offset), microseconds_until(next_delivery, offset)),
-			   Max(0, SAFETY_POLL - (emk_clock_monotonic() - last_poll)));
+			   Max(0, Min(SAFETY_POLL - (emk_clock_monotonic() - last_poll),
+						  later_upkeep != NULL && my_slot == 0 ? next_later - emk_clock_monotonic() : PG_INT64_MAX)));
 }
 
 void
