@@ -75,7 +75,7 @@ UPDATE eventmkt_data.setting s SET value = i.value FROM public.identity i WHERE 
 UPDATE eventmkt_data.setting SET value = '999' WHERE key = 'data_version';
 SELECT public.caught('SELECT eventmkt.init()');
 SELECT detail FROM eventmkt.health() WHERE "check" = 'paused';
-UPDATE eventmkt_data.setting SET value = '1' WHERE key = 'data_version';
+UPDATE eventmkt_data.setting SET value = '2' WHERE key = 'data_version';
 -- the extension goes and comes back: the data stays, the triggers return, and so do the rights
 CREATE ROLE admin_init_app;
 SELECT eventmkt.grant_access('admin_init_app', 'tracker');

@@ -11,6 +11,7 @@
 #include "profile/profile.h"
 #include "report/report.h"
 #include "rule/rule.h"
+#include "segment/segment.h"
 #include "track/track.h"
 #include "worker/worker.h"
 
@@ -26,6 +27,7 @@ _PG_init(void)
 	emk_event_init();
 	emk_rule_init();
 	emk_track_init();
+	emk_segment_init();
 	emk_deliver_init();
 	emk_worker_init();
 	emk_report_init();

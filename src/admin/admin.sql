@@ -38,10 +38,11 @@ CREATE FUNCTION eventmkt.replace_rule(name text, on_event text, where_event json
 	unless text[] DEFAULT '{}', unless_where jsonpath DEFAULT NULL, look_back interval DEFAULT '0',
 	after interval DEFAULT '0', on_repeat text DEFAULT 'debounce', reentry interval DEFAULT NULL,
 	send_to text DEFAULT NULL, template text DEFAULT NULL, steps jsonb DEFAULT NULL,
-	max_lateness interval DEFAULT NULL, priority int DEFAULT 0, enabled bool DEFAULT NULL) RETURNS int
+	max_lateness interval DEFAULT NULL, priority int DEFAULT 0, enabled bool DEFAULT NULL,
+	where_segment text DEFAULT NULL) RETURNS int
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_admin_replace_rule';
 COMMENT ON FUNCTION eventmkt.replace_rule(text, text, jsonpath, jsonpath, int, interval, text, text[], jsonpath, interval,
-	interval, text, interval, text, text, jsonb, interval, int, bool) IS
+	interval, text, interval, text, text, jsonb, interval, int, bool, text) IS
 	'makes the next version of a rule, enabled as it was unless said; live runs keep the version they started with';
 
 CREATE FUNCTION eventmkt.enable_rule(name text) RETURNS void

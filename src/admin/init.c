@@ -18,6 +18,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "rule/rule.h"
+#include "segment/segment.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -234,6 +235,7 @@ emk_admin_initialize(PG_FUNCTION_ARGS)
 		emk_setting_put("node", "0");
 	}
 	emk_rule_sync_all();
+	emk_segment_restore();
 	made = ensure_partitions();
 	(void) emk_admin_regrant();
 	SPI_finish();

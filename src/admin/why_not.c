@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "profile/profile.h"
+#include "segment/segment.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
@@ -221,6 +222,20 @@ look_at_audience(EmkWhy *why)
 }
 
 static void
+look_at_segment(EmkWhy *why)
+{
+	char	   *facts;
+
+	if (why->rule->where_segment == 0)
+		return;
+	if (emk_segment_has(why->rule->where_segment, why->profile_id, why->now, &facts))
+		emk_why_add(why, 0, "segment", "in", NULL, 0, facts);
+	else
+		emk_why_add(why, why->newest_matches ? 77 : 59, "segment", "out",
+					psprintf("the profile is not in segment \"%s\"", emk_segment_name(why->rule->where_segment)), 0, facts);
+}
+
+static void
 look_at_reentry(EmkWhy *why)
 {
 	Datum		args[3] = {why->ids, Int32GetDatum(why->rule_id), CStringGetTextDatum(why->newest_key)};
@@ -414,6 +429,7 @@ emk_admin_why_not(PG_FUNCTION_ARGS)
 	look_at_decisions(&why);
 	emk_why_look_at_events(&why);
 	look_at_audience(&why);
+	look_at_segment(&why);
 	look_at_reentry(&why);
 	emit(&why, (ReturnSetInfo *) fcinfo->resultinfo);
 	SPI_finish();

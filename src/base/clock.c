@@ -6,6 +6,7 @@
 
 #include <time.h>
 
+#include "access/xact.h"
 #include "base/base.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -29,6 +30,20 @@ TimestampTz
 emk_clock_now(void)
 {
 	return GetCurrentTimestamp() + emk_clock_offset();
+}
+
+static TimestampTz pinned = 0;
+
+TimestampTz
+emk_clock_statement(void)
+{
+	return pinned != 0 ? pinned : GetCurrentStatementStartTimestamp() + emk_clock_offset();
+}
+
+void
+emk_clock_pin(TimestampTz now)
+{
+	pinned = now;
 }
 
 int64
@@ -67,4 +82,12 @@ Datum
 emk_base_clock(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TIMESTAMPTZ(emk_clock_now());
+}
+
+PG_FUNCTION_INFO_V1(emk_base_statement_clock);
+/* eventmkt.statement_clock(): business time at the start of the statement */
+Datum
+emk_base_statement_clock(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(emk_clock_statement());
 }

@@ -8,6 +8,7 @@
 #include "gate/gate.h"
 #include "gate/gate_int.h"
 #include "profile/profile.h"
+#include "segment/segment.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -26,7 +27,8 @@ static EmkPlan reentry_plan = {
 bool
 emk_gate_needed(const EmkRule *rule)
 {
-	return rule->nunless > 0 || rule->lapse || rule->where_profile != NULL || rule->reentry != NULL;
+	return rule->nunless > 0 || rule->lapse || rule->where_profile != NULL || rule->where_segment != 0 ||
+		rule->reentry != NULL;
 }
 
 /* Canonical ids, all ids, traits */
@@ -65,6 +67,19 @@ ask_audience(EmkGateRun *r)
 	r->verdict = EMK_SUPPRESS;
 	r->reason = error != NULL ? "condition_error" : "audience";
 	r->facts = emk_rule_audience_facts(r->traits, error);
+}
+
+/* Is the profile in the segment of the rule? */
+static void
+ask_segment(EmkGateRun *r, TimestampTz now)
+{
+	char	   *facts;
+
+	if (r->rule->where_segment == 0 || emk_segment_has(r->rule->where_segment, r->canonical, now, &facts))
+		return;
+	r->verdict = EMK_SUPPRESS;
+	r->reason = "audience";
+	r->facts = facts;
 }
 
 /* An earlier delivery of this rule to this profile and key: still open → hold; delivered lately → suppress. */
@@ -145,5 +160,8 @@ emk_gate_ask(EmkGateRun *runs, int n, TimestampTz now)
 	for (int i = 0; i < n; i++)
 		if (runs[i].verdict == EMK_PASS)
 			ask_audience(&runs[i]);
+	for (int i = 0; i < n; i++)
+		if (runs[i].verdict == EMK_PASS)
+			ask_segment(&runs[i], now);
 	ask_reentry(runs, n, ids, now);
 }

@@ -9,9 +9,10 @@ CREATE OR REPLACE VIEW eventmkt_bi.rules AS
 		COALESCE(l.live, 0) AS live_runs, COALESCE(q.waiting, 0) AS open_deliveries,
 		COALESCE(d.delivered, 0) AS delivered, COALESCE(d.dead, 0) AS dead, COALESCE(d.cancelled, 0) AS cancelled,
 		COALESCE(d.expired, 0) AS expired, COALESCE(d.suppressed, 0) AS suppressed, COALESCE(d.recorded, 0) AS recorded,
-		COALESCE(d.late_cancel, 0) AS late_cancel, d.last_decided_at
+		COALESCE(d.late_cancel, 0) AS late_cancel, d.last_decided_at, s.name AS where_segment
 	FROM eventmkt_data.rule r
 	LEFT JOIN eventmkt_data.endpoint e ON e.endpoint_id = r.endpoint_id
+	LEFT JOIN eventmkt_data.segment s ON s.segment_id = r.where_segment
 	LEFT JOIN (SELECT rule_id, pg_catalog.min(created_at) AS made_at FROM eventmkt_data.rule GROUP BY rule_id) f
 		ON f.rule_id = r.rule_id
 	LEFT JOIN (SELECT rule_id, pg_catalog.count(*) AS live FROM eventmkt_data.pending_trigger GROUP BY rule_id) l

@@ -33,7 +33,8 @@ static bool stale = true;
 
 #define RULE_COLUMNS \
 	"SELECT rule_id, version, name, current, enabled, on_event, where_event, where_profile, unless_where, at_least, " \
-	"within, per, unless, look_back, after, on_repeat, reentry, endpoint_id, max_lateness, priority " \
+	"within, per, unless, look_back, after, on_repeat, reentry, endpoint_id, max_lateness, priority, " \
+	"where_segment " \
 	"FROM eventmkt_data.rule r WHERE r.rule_id OPERATOR(pg_catalog.=) $1 "
 
 static EmkPlan version_plan = {
@@ -181,6 +182,7 @@ read_rule(void)
 	r->endpoint_id = emk_spi_int4(0, 18, 0);
 	r->max_lateness = *read_interval(19);
 	r->priority = emk_spi_int4(0, 20, 0);
+	r->where_segment = emk_spi_int4(0, 21, 0);
 	r->lapse = emk_rule_is_lapse(r);
 	return r;
 }

@@ -20,11 +20,12 @@
 static EmkPlan insert_plan = {
 	"INSERT INTO eventmkt_data.rule (rule_id, version, name, current, enabled, on_event, where_event, where_profile, "
 	"at_least, within, per, unless, unless_where, look_back, after, on_repeat, reentry, endpoint_id, max_lateness, "
-	"priority, created_at) VALUES (COALESCE($1, pg_catalog.nextval('eventmkt_data.rule_id_seq')::pg_catalog.int4), $2, "
-	"$3, true, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) "
-	"ON CONFLICT (name) WHERE current DO NOTHING RETURNING rule_id", 20,
+	"priority, created_at, where_segment) VALUES (COALESCE($1, pg_catalog.nextval('eventmkt_data.rule_id_seq')::pg_catalog.int4), $2, "
+	"$3, true, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) "
+	"ON CONFLICT (name) WHERE current DO NOTHING RETURNING rule_id", 21,
 	{INT4OID, INT4OID, TEXTOID, BOOLOID, TEXTOID, JSONPATHOID, JSONPATHOID, INT4OID, INTERVALOID, TEXTOID, TEXTARRAYOID,
-	JSONPATHOID, INTERVALOID, INTERVALOID, TEXTOID, INTERVALOID, INT4OID, INTERVALOID, INT4OID, TIMESTAMPTZOID}
+	JSONPATHOID, INTERVALOID, INTERVALOID, TEXTOID, INTERVALOID, INT4OID, INTERVALOID, INT4OID, TIMESTAMPTZOID,
+	INT4OID}
 };
 static EmkPlan find_plan = {
 	"SELECT rule_id, version, enabled FROM eventmkt_data.rule WHERE name OPERATOR(pg_catalog.=) $1 AND current "
@@ -42,6 +43,10 @@ static EmkPlan enabled_plan = {
 };
 static EmkPlan endpoint_plan = {
 	"SELECT endpoint_id FROM eventmkt_data.endpoint WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
+};
+/* keeps the segment from being dropped until this transaction ends */
+static EmkPlan segment_plan = {
+	"SELECT segment_id FROM eventmkt_data.segment WHERE name OPERATOR(pg_catalog.=) $1 FOR KEY SHARE", 1, {TEXTOID}
 };
 static EmkPlan endpoints_plan = {
 	"SELECT endpoint_id, name FROM eventmkt_data.endpoint ORDER BY name LIMIT 20", 0, {0}
@@ -94,12 +99,29 @@ resolve_endpoint(const char *send_to)
 	return emk_spi_int4(0, 1, 0);
 }
 
+/* The id of the segment that where_segment names; 0 for NULL. */
+static int32
+resolve_segment(const char *name)
+{
+	Datum		arg;
+
+	if (name == NULL)
+		return 0;
+	arg = CStringGetTextDatum(name);
+	if (emk_spi_run(&segment_plan, &arg, NULL, false, 1) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_EMK_UNKNOWN_SEGMENT),
+				 errmsg("segment \"%s\" does not exist", name),
+				 errhint("The segments are listed in the view eventmkt_bi.segments.")));
+	return emk_spi_int4(0, 1, 0);
+}
+
 static int32
 insert_version(const EmkRule *r)
 {
 	Datum		unless[EMK_MAX_UNLESS];
-	Datum		args[20];
-	char		nulls[20];
+	Datum		args[21];
+	char		nulls[21];
 	int			n = 0;
 
 #define PUT(isnull, datum) (nulls[n] = (isnull) ? 'n' : ' ', args[n] = (isnull) ? (Datum) 0 : (datum), n++)
@@ -125,6 +147,7 @@ insert_version(const EmkRule *r)
 	PUT(false, IntervalPGetDatum(&r->max_lateness));
 	PUT(false, Int32GetDatum(r->priority));
 	PUT(false, TimestampTzGetDatum(emk_clock_now()));
+	PUT(r->where_segment == 0, Int32GetDatum(r->where_segment));
 #undef PUT
 	if (emk_spi_run(&insert_plan, args, nulls, false, 0) == 0)
 		return 0;
@@ -223,6 +246,7 @@ emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled)
 	emk_owner_enter(&owner);
 	SPI_connect();
 	rule->endpoint_id = resolve_endpoint(spec.send_to);
+	rule->where_segment = resolve_segment(spec.where_segment);
 	rule->version = 1;
 	if (replace)
 		was_enabled = retire_current(&spec);

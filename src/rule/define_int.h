@@ -12,7 +12,7 @@ typedef enum EmkRuleArg
 {
 	ARG_NAME, ARG_ON_EVENT, ARG_WHERE_EVENT, ARG_WHERE_PROFILE, ARG_AT_LEAST, ARG_WITHIN, ARG_PER, ARG_UNLESS,
 	ARG_UNLESS_WHERE, ARG_LOOK_BACK, ARG_AFTER, ARG_ON_REPEAT, ARG_REENTRY, ARG_SEND_TO, ARG_TEMPLATE, ARG_STEPS,
-	ARG_MAX_LATENESS, ARG_PRIORITY, ARG_ENABLED
+	ARG_MAX_LATENESS, ARG_PRIORITY, ARG_ENABLED, ARG_WHERE_SEGMENT
 } EmkRuleArg;
 
 /* A definition as given: the rule (endpoint_id not yet resolved) and what EmkRule has no place for. */
@@ -20,6 +20,7 @@ typedef struct EmkRuleSpec
 {
 	EmkRule		rule;
 	const char *send_to;		/* NULL: the only endpoint there is */
+	const char *where_segment;	/* its name, or NULL */
 	bool		keep_enabled;	/* replace_rule() without `enabled`: as it was */
 } EmkRuleSpec;
 

@@ -49,6 +49,7 @@ typedef struct EmkRule
 	int32		endpoint_id;	/* 0: record only */
 	Interval	max_lateness;
 	int			priority;
+	int32		where_segment;	/* segment_id the profile must be in; 0: any */
 	bool		lapse;			/* an inactivity rule, see emk_rule_is_lapse() */
 } EmkRule;
 

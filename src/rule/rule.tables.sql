@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.rule (
 	created_at	timestamptz NOT NULL,
 	PRIMARY KEY (rule_id, version)
 );
+ALTER TABLE eventmkt_data.rule ADD COLUMN IF NOT EXISTS where_segment int;	-- segment_id; since data version 2
 CREATE UNIQUE INDEX IF NOT EXISTS rule_name ON eventmkt_data.rule (name) WHERE current;
 COMMENT ON TABLE eventmkt_data.rule IS 'rules, every version; live runs keep the version they started with';
 

@@ -15,7 +15,7 @@ const char *const emk_rule_repeat_names[] = {"ignore", "debounce", "replace", "p
 
 static const char *const arg_names[] = {
 	"name", "on_event", "where_event", "where_profile", "at_least", "within", "per", "unless", "unless_where", "look_back",
-	"after", "on_repeat", "reentry", "send_to", "template", "steps", "max_lateness", "priority", "enabled"
+	"after", "on_repeat", "reentry", "send_to", "template", "steps", "max_lateness", "priority", "enabled", "where_segment"
 };
 
 static const char *
@@ -290,6 +290,7 @@ emk_rule_validate(FunctionCallInfo fcinfo, bool replace, EmkRuleSpec *spec)
 	spec->keep_enabled = PG_ARGISNULL(ARG_ENABLED);
 	rule->enabled = spec->keep_enabled || PG_GETARG_BOOL(ARG_ENABLED);
 	spec->send_to = text_arg(fcinfo, ARG_SEND_TO);
+	spec->where_segment = text_arg(fcinfo, ARG_WHERE_SEGMENT);
 	check_combination(rule);
 	rule->lapse = emk_rule_is_lapse(rule);
 }

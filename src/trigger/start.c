@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "commands/sequence.h"
+#include "segment/segment.h"
 #include "trigger/trigger_int.h"
 
 #define ABSORB_AGE USECS_PER_SEC	/* a younger event cannot have been overtaken by a decision */
@@ -201,6 +202,7 @@ static bool
 in_audience(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key)
 {
 	char	   *error;
+	char	   *facts;
 	bool		in = emk_rule_test(rule->where_profile, rule->cold_profile, item->traits, &error);
 
 	if (error != NULL)
@@ -210,6 +212,11 @@ in_audience(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *ke
 	}
 	else if (!in)
 		refuse(t, rule, item, key, "audience", emk_rule_audience_facts(item->traits, NULL));
+	else if (rule->where_segment != 0 && !emk_segment_has(rule->where_segment, item->profile_id, t->now, &facts))
+	{
+		refuse(t, rule, item, key, "audience", facts);
+		in = false;
+	}
 	return in;
 }
 
