@@ -132,7 +132,10 @@ set_due_aside(int batch)
 	return 1;
 }
 
-/* Runs fn in a transaction; an ERROR ends the transaction and is learnt from. Returns rows handled, -1 after an ERROR. */
+/*
+ * Runs fn in a transaction; an ERROR ends the transaction and is learnt from. Returns rows handled, -1 after an ERROR and while
+ * one is waited out: there is work left either way.
+ */
 static int
 guarded(Phase *phase, int (*fn) (int batch))
 {
@@ -140,7 +143,7 @@ guarded(Phase *phase, int (*fn) (int batch))
 	volatile int n = -1;
 
 	if (emk_clock_monotonic() < phase->not_before)
-		return 0;
+		return -1;
 	PG_TRY();
 	{
 		begin();

@@ -378,11 +378,11 @@ at_xact_end(XactEvent event, void *arg)
 		if (s->state != EMK_SEND_CLAIMED || s->born_in == InvalidSubTransactionId)
 			continue;
 		s->born_in = InvalidSubTransactionId;
-		if (!commit)
-			emk_send_free_slot(s);
+		if (commit)
+			continue;			/* counted until send_adopted(), whatever becomes of later transactions */
+		emk_send_free_slot(s);
+		adopted_count--;
 	}
-	if (!commit)
-		adopted_count = 0;
 }
 
 static void

@@ -1,0 +1,51 @@
+# Deliveries that could be left behind: by a neighbour's rollback, an endpoint dropped while its worker died, an endpoint that was
+# busy when it was asked for, a long transaction; and endpoints that take more than their share of what is open at once
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Emk;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $db = 'postgres';
+my $node = new_node('stuck', preload => 1, conf => "eventmkt.max_in_flight = 1000");
+my $sink = start_sink(sync => 0);
+my $sql = sub { $node->safe_psql($db, @_) };
+my $requests = sub { $sink->stats->{paths}{ $_[0] }{requests} // 0 };
+my $worker = sub { $sql->("SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'") };
+
+ok(wait_for(sub { $worker->() }, 15), 'a worker runs');
+create_endpoint($node, 'good', $sink, '/ok/good');
+$sql->("SELECT eventmkt.create_rule('good', on_event => 'Good', send_to => 'good')");
+
+# 1. what a transaction claimed at birth and committed goes out, though the next transaction of the same turn fails
+$sql->("SELECT eventmkt.create_rule('bad', on_event => 'Bad', after => '100 ms', send_to => 'good')");
+$sql->(q{CREATE FUNCTION public.fault() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+	IF NEW.rule = 'bad' THEN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END IF;
+	PERFORM pg_catalog.pg_sleep(0.3); RETURN NEW; END$$;
+	CREATE TRIGGER fault BEFORE INSERT ON eventmkt_data.delivery FOR EACH ROW EXECUTE FUNCTION public.fault()});
+$sql->("SELECT eventmkt.track('b', 'Bad')");
+sleep 0.5;
+my $cpu = sub { my $pid = $_[0]; open my $f, '<', "/proc/$pid/stat" or return 0; my @s = split / /, (<$f> =~ s/.*\) //r); ($s[11] + $s[12]) / 100 };
+my $pid = $worker->();
+my $before = $cpu->($pid);
+sleep 2;
+cmp_ok($cpu->($pid) - $before, '<', 0.4, 'a fault of the server is waited out, not spun through');
+my $late = 0;
+for my $i (1 .. 4)
+{
+	$sql->("SELECT eventmkt.track('g$i', 'Good')");
+	wait_for(sub { $requests->('/ok/good') >= $i }, 1.5) or $late++;
+	wait_for(sub { $requests->('/ok/good') >= $i }, 10) or last;
+}
+is($late, 0, 'a neighbour that fails delays none');
+$sql->('DROP FUNCTION public.fault() CASCADE');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE status = 'delivered'", 5, 15), 'and all arrive');
+is($worker->(), $pid, 'by the same worker');
+
+is(violations($node, redeliver => 1), '', 'state machine');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, 'no crash');
+done_testing();
