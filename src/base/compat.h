@@ -41,6 +41,13 @@
 #define EMK_WORKER_CONNECT_FLAGS	BGWORKER_BYPASS_ROLELOGINCHECK
 #endif
 
+/* a background worker, as opposed to somebody's session */
+#if PG_VERSION_NUM < 180000
+#define EMK_PROC_IS_WORKER(proc)	((proc)->isBackgroundWorker)
+#else
+#define EMK_PROC_IS_WORKER(proc)	(!(proc)->isRegularBackend)
+#endif
+
 /* the executor's calls that write a row and its index entries, as COPY makes them */
 #if PG_VERSION_NUM < 160000
 #define emk_partition_map(leaf, estate)	((leaf)->ri_RootToPartitionMap)

@@ -305,6 +305,7 @@ emk_worker_loop(int slot, int slots)
 		int64		us = turn(emk_worker_take_wake(woken) || more_work);
 
 		pgstat_report_activity(STATE_IDLE, NULL);
+		emk_worker_keep_wake();
 		woken = emk_send_wait((long) Min((us + 999) / 1000, SAFETY_POLL / 1000));
 	}
 	emk_send_stop();

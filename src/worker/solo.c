@@ -197,7 +197,7 @@ prepare_pids(void)
 	}
 }
 
-/* After commit. A pid that another process has by now costs that process one empty turn. */
+/* After commit. A pid that another process has by now costs that process one signal that background workers ignore. */
 static void
 wake_pid(void)
 {
@@ -205,8 +205,8 @@ wake_pid(void)
 	{
 		PGPROC	   *proc = BackendPidGetProc(wake_pids[k]);
 
-		if (proc != NULL && proc->databaseId == MyDatabaseId)
-			SetLatch(&proc->procLatch);
+		if (proc != NULL && proc->databaseId == MyDatabaseId && EMK_PROC_IS_WORKER(proc))
+			kill(wake_pids[k], SIGUSR2);
 	}
 }
 

@@ -44,11 +44,11 @@ extern void emk_send_stop(void);
  * Life of the workers, for the loop. go_on: at the top of every turn, outside a transaction: interrupts, reload, heartbeat,
  * and once a second whether the extension is still there and nothing pauses us; false: emk_worker_loop() must return.
  * take_wake: before a scan; says whether anybody asked since the last one and clears it (not preloaded: whether the latch
- * was set). wake_again: the scan was skipped.
+ * was set or a backend signalled). keep_wake: before sleeping; a wait inside the turn may have taken the latch of a wake.
  */
 extern bool emk_worker_go_on(void);
 extern bool emk_worker_take_wake(bool latch);
-extern void emk_worker_wake_again(void);
+extern void emk_worker_keep_wake(void);
 
 /* After an ERROR was caught and its transaction ended: true when the extension is gone, so there is nothing to log. */
 extern bool emk_worker_is_gone(void);

@@ -36,6 +36,7 @@
 static EmkStart me;
 static EmkSlot *my_slot = NULL; /* in shared memory; NULL when not preloaded */
 static volatile sig_atomic_t told_to_end = false;
+static volatile sig_atomic_t wake_asked = false;	/* not preloaded: what EmkSlot.wake is where it is */
 static int64 last_check = 0;	/* monotonic */
 static const char *pause_reason = NULL;
 static bool is_gone = false;
@@ -55,6 +56,17 @@ worker_sigint(SIGNAL_ARGS)
 {
 	if (IsTransactionState())
 		StatementCancelHandler(postgres_signal_arg);
+}
+
+/* Not preloaded: a backend that committed wakes us. The latch alone would not do: a wait for a lock or a standby takes it. */
+static void
+worker_sigusr2(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	wake_asked = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
 }
 
 /* At exit: the slot is free, and the launcher knows when to start the next worker in it. */
@@ -223,14 +235,19 @@ emk_worker_go_on(void)
 bool
 emk_worker_take_wake(bool latch)
 {
-	return my_slot == NULL ? latch : pg_atomic_exchange_u32(&my_slot->wake, 0) != 0;
+	bool		asked = wake_asked;
+
+	if (my_slot != NULL)
+		return pg_atomic_exchange_u32(&my_slot->wake, 0) != 0;
+	wake_asked = false;
+	return latch || asked;
 }
 
 void
-emk_worker_wake_again(void)
+emk_worker_keep_wake(void)
 {
-	if (my_slot != NULL)
-		pg_atomic_write_u32(&my_slot->wake, 1);
+	if (my_slot != NULL ? pg_atomic_read_u32(&my_slot->wake) != 0 : wake_asked)
+		SetLatch(MyLatch);
 }
 
 bool
@@ -313,6 +330,7 @@ emk_worker_main(Datum arg)
 	memcpy(&me, MyBgworkerEntry->bgw_extra, sizeof(me));
 	pqsignal(SIGTERM, worker_sigterm);
 	pqsignal(SIGINT, worker_sigint);
+	pqsignal(SIGUSR2, worker_sigusr2);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	if (emk_worker_shared != NULL && me.entry >= 0)
