@@ -77,6 +77,17 @@ static EmkPlan release_plan = {
 	{INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID}
 };
 
+static EmkPlan orphans_plan = {
+	"WITH RECURSIVE e (endpoint_id) AS ((SELECT x.endpoint_id FROM eventmkt_data.delivery x "
+	"WHERE x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') ORDER BY x.endpoint_id LIMIT 1) UNION ALL "
+	"SELECT (SELECT x.endpoint_id FROM eventmkt_data.delivery x WHERE x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
+	"AND x.endpoint_id OPERATOR(pg_catalog.>) e.endpoint_id ORDER BY x.endpoint_id LIMIT 1) FROM e "
+	"WHERE e.endpoint_id IS NOT NULL) SELECT e.endpoint_id FROM e WHERE e.endpoint_id IS NOT NULL "
+	"AND NOT EXISTS (SELECT FROM eventmkt_data.endpoint p WHERE p.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id) "
+	"AND EXISTS (SELECT FROM eventmkt_data.delivery x WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id "
+	"AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') AND x.node OPERATOR(pg_catalog.=) $1)", 1, {INT2OID}
+};
+
 /* ---- the rows ---- */
 
 static char *
@@ -403,4 +414,21 @@ emk_claim_lost(TimestampTz now)
 	args[2] = TimestampTzGetDatum(emk_clock_real());
 	args[3] = Int16GetDatum(emk_setting_node());
 	return (int) emk_spi_run(&release_plan, args, NULL, false, 0);
+}
+
+/*
+ * Ends what waits for an endpoint that is gone: it was in flight, or in a transaction that had not committed, when the
+ * endpoint was dropped.
+ */
+void
+emk_claim_orphans(TimestampTz now)
+{
+	Datum		arg = Int16GetDatum(emk_setting_node());
+	uint64		n = emk_spi_run(&orphans_plan, &arg, NULL, false, 0);
+	int32	   *ids = palloc(sizeof(int32) * Max(n, 1));
+
+	for (uint64 i = 0; i < n; i++)
+		ids[i] = emk_spi_int4(i, 1, 0);
+	for (uint64 i = 0; i < n; i++)
+		emk_outbox_cancel_endpoint(ids[i], now);
 }

@@ -47,6 +47,8 @@
 #define FAST			250000		/* a try younger than this counts against eventmkt.max_in_flight */
 #define POLL_EVERY		(5 * USECS_PER_SEC)
 #define LOST_EVERY		(2 * USECS_PER_SEC)
+#define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
+#define ORPHANS_EVERY	(60 * USECS_PER_SEC)
 #define LOG_EVERY		(10 * USECS_PER_SEC)
 #define LOOKUP_LINGERS	(30 * USECS_PER_SEC)	/* a look-up that was given up keeps its thread about so long */
 #define MAX_LINGERING	256
@@ -67,6 +69,8 @@ static int	adopted_count = 0;		/* slots in state claimed whose rows were born in
 static bool scan_wanted = true;		/* somebody may have changed something: ask for all endpoints */
 static int64 scan_allowed = 0;		/* monotonic: not before */
 static int64 polled_at = 0;
+static int64 next_sweep = 0;		/* monotonic: when the endpoints' low-water marks may be forgotten */
+static int64 orphans_at = 0;
 static int64 lost_at = 0;
 static int64 retry_at = 0;			/* monotonic: after an error, not before */
 static int64 backoff = 0;
@@ -521,7 +525,13 @@ work(int64 mono, bool scan, int *settled)
 		if (mono - lost_at >= LOST_EVERY)
 		{
 			lost_at = mono;
-			scan |= emk_claim_lost(now) > 0;
+			lost = emk_claim_lost(now);
+			if (lost > 0 || mono - orphans_at >= ORPHANS_EVERY || orphans_at == 0)
+			{
+				emk_claim_orphans(now);
+				orphans_at = mono;
+			}
+			scan |= lost > 0;
 		}
 		if (mono - polled_at >= POLL_EVERY)
 		{

@@ -100,6 +100,7 @@ extern int	emk_send_nslots;
 extern EmkSend *emk_send_take_slot(EmkPeer *peer);	/* NULL: none is free */
 extern void emk_send_free_slot(EmkSend *send);
 extern int	emk_send_free_total(void);
+extern int	emk_send_spare(void);	/* slots that nothing holds */
 extern int	emk_send_lookups(void);	/* name look-ups that may hold a thread */
 extern double emk_send_random(void);
 
@@ -119,6 +120,7 @@ extern void emk_peer_init(int slot, int slots);
 /* claim.c: both inside open SPI; claimed rows are slots in state EMK_SEND_CLAIMED */
 extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
 extern int	emk_claim_lost(TimestampTz now);
+extern void emk_claim_orphans(TimestampTz now);
 
 /* settle.c: inside open SPI; all slots in state EMK_SEND_DONE, at most `max` */
 extern int	emk_settle_done(int max, TimestampTz now);

@@ -46,6 +46,17 @@ $sql->('DROP FUNCTION public.fault() CASCADE');
 ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE status = 'delivered'", 5, 15), 'and all arrive');
 is($worker->(), $pid, 'by the same worker');
 
+# 2. an endpoint is dropped while one of its requests is under way, and the worker ends before the answer
+create_endpoint($node, 'doomed', $sink, '/hang/doomed', timeout => '5 minutes');
+$sql->("SELECT eventmkt.create_rule('doomed', on_event => 'Doomed', send_to => 'doomed')");
+$sql->("SELECT eventmkt.track('d', 'Doomed')");
+ok(wait_for(sub { $requests->('/hang/doomed') > 0 }, 10), 'a request is under way');
+$sql->("SELECT eventmkt.drop_rule('doomed')");
+$sql->("SELECT eventmkt.drop_endpoint('doomed')");
+$sql->("SELECT pg_terminate_backend($pid, 5000)");
+ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE rule = 'doomed'", 'cancelled', 12), 'its delivery ends');
+is($sql->("SELECT string_agg(outcome || ' ' || reason, ', ') FROM eventmkt_data.decision WHERE rule = 'doomed'"), 'cancelled endpoint_dropped', 'with a decision');
+
 is(violations($node, redeliver => 1), '', 'state machine');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, 'no crash');
 done_testing();
