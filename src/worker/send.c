@@ -440,13 +440,16 @@ plan_claims(EmkPeer **peers, int *limits, int *n, int64 mono, bool scan)
 	if (total == 0)
 	{
 		if (emk_send_nslots > open_count + done_count)
+	/* an endpoint that has no room now is asked once it has */
+	for (int i = 0; scan && i < emk_peer_count; i++)
+		emk_peers[i]->maybe = true;
 			deadline = Min(deadline, fast_until);
 		return next;
 	}
 	for (int i = 0; i < emk_peer_count; i++)
 	{
 		EmkPeer    *p = emk_peers[(rotation + i) % emk_peer_count];
-		bool		wanted = p->maybe || scan || p->next_ready <= now;
+		bool		wanted = p->maybe || p->next_ready <= now;
 		int			room;
 
 		if (!wanted)
@@ -515,6 +518,8 @@ work(int64 mono, bool scan, int *settled)
 	TimestampTz now;
 
 	begin();
+	bool		sweep = false;
+	int64		begun;
 	emk_peer_refresh();
 	offset = emk_clock_offset();
 	now = emk_clock_now();
@@ -536,20 +541,25 @@ work(int64 mono, bool scan, int *settled)
 		if (mono - polled_at >= POLL_EVERY)
 		{
 			polled_at = mono;
-			scan = true;
-			for (int i = 0; i < emk_peer_count; i++)
-				emk_peers[i]->low = DT_NOBEGIN;
+			scan = sweep = true;
 		}
 		peers = palloc(sizeof(EmkPeer *) * Max(emk_peer_count, 1));
 		limits = palloc(sizeof(int) * Max(emk_peer_count, 1));
 		plan_claims(peers, limits, &n, mono, scan);
 		if (n > 0)
 			claimed = emk_claim_ready(peers, limits, n, emk_send_free_total(), now);
+		/* what a long transaction put lies below the marks when it commits */
+		begun = emk_clock_monotonic();
+		sweep |= scan && begun >= next_sweep;
+		for (int i = 0; sweep && i < emk_peer_count; i++)
+			emk_peers[i]->low = DT_NOBEGIN;
 	}
 	finish();
 	return claimed;
 }
 
+		if (sweep)
+			next_sweep = begun + (SWEEP_SHARE + 1) * (emk_clock_monotonic() - begun);
 /* After an ERROR: nothing was claimed or settled; says so once in a while, and lets some time pass. */
 static void
 recover(ErrorData *e)

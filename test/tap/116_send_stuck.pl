@@ -57,6 +57,42 @@ $sql->("SELECT pg_terminate_backend($pid, 5000)");
 ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE rule = 'doomed'", 'cancelled', 12), 'its delivery ends');
 is($sql->("SELECT string_agg(outcome || ' ' || reason, ', ') FROM eventmkt_data.decision WHERE rule = 'doomed'"), 'cancelled endpoint_dropped', 'with a decision');
 
+# 3. what becomes ready while its endpoint is full goes as soon as there is room
+create_endpoint($node, 'one', $sink, '/delay/400', max_in_flight => 1);
+$sql->("SELECT eventmkt.create_rule('one', on_event => 'One', send_to => 'one')");
+$sql->("SELECT eventmkt.track('o' || i, 'One') FROM generate_series(1, 2) i");
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'one' AND status = 'delivered'", 2, 15), 'two are delivered');
+my $id = $sql->("SELECT id FROM eventmkt_data.delivery WHERE rule = 'one' LIMIT 1");
+my $slowest = 0;
+for my $round (1 .. 3)
+{
+	my $n = $requests->('/delay/400');
+	my $start = time;
+	$sql->("SELECT eventmkt.track('p$round', 'One')");
+	wait_for(sub { $requests->('/delay/400') > $n }, 10);
+	$sql->("SELECT eventmkt.redeliver('$id')");
+	wait_for(sub { $requests->('/delay/400') > $n + 1 }, 10);
+	$slowest = time - $start if time - $start > $slowest;
+	sleep 0.6 + $round * 0.3;
+}
+cmp_ok($slowest, '<', 2, 'the second follows the first');
+
+# 4. what a long transaction made is found at its commit
+$slowest = 0;
+for my $round (1 .. 3)
+{
+	my $n = $requests->('/ok/good');
+	my $long = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-c',
+		"BEGIN; SELECT eventmkt.track('l$round', 'Good'); SELECT eventmkt.run_due(); SELECT pg_sleep(3.5); COMMIT" ], '>', \my $out);
+	sleep 3.2;
+	$sql->("SELECT eventmkt.redeliver(id) FROM eventmkt_data.delivery WHERE profile_id = 'g1'");
+	$long->finish;
+	my $start = time;
+	wait_for(sub { $requests->('/ok/good') >= $n + 2 }, 10);
+	$slowest = time - $start if time - $start > $slowest;
+}
+cmp_ok($slowest, '<', 1, "at once ($slowest s)");
+
 is(violations($node, redeliver => 1), '', 'state machine');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, 'no crash');
 done_testing();
