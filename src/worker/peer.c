@@ -176,7 +176,9 @@ load_one(uint64 row)
 		p->tokens = 1;
 	}
 	/* a new endpoint, one that was enabled again, and one that moved start with a clean sheet, or with what is stored */
-	if (!found || (enabled && !p->enabled) || strcmp(p->url, url) != 0)
+	if (!enabled || (found && strcmp(p->url, url) != 0))
+		p->disable = NULL;
+	if (!found || (enabled && !p->enabled && p->disable == NULL) || strcmp(p->url, url) != 0)
 	{
 		load_health(p, row);
 		p->maybe = true;
@@ -184,8 +186,7 @@ load_one(uint64 row)
 		p->warm_until = 0;
 	}
 	p->exists = true;
-	p->enabled = enabled;
-	p->disable = NULL;
+	p->enabled = enabled && p->disable == NULL; /* one that is to be disabled stays so until that is written */
 	strlcpy(p->name, emk_spi_text(row, 2), sizeof(p->name));
 	if (p->url != NULL)
 		pfree(p->url);

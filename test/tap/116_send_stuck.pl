@@ -93,6 +93,16 @@ for my $round (1 .. 3)
 }
 cmp_ok($slowest, '<', 1, "at once ($slowest s)");
 
+# 5. several endpoints that answer 410 at almost the same time are all disabled
+for my $e (1 .. 20)
+{
+	create_endpoint($node, "gone$e", $sink, '/gone');
+	$sql->("SELECT eventmkt.create_rule('gone$e', on_event => 'Gone', send_to => 'gone$e')");
+}
+$sql->("SELECT eventmkt.track('x', 'Gone')");
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule LIKE 'gone%' AND status = 'dead'", 20, 15), 'twenty are gone');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.endpoint WHERE NOT enabled", 20, 5), 'and disabled');
+
 is(violations($node, redeliver => 1), '', 'state machine');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, 'no crash');
 done_testing();
