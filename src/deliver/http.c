@@ -76,6 +76,7 @@ static WaitEventSet *wait_set = NULL;
 static Transfer *transfers[MAX_TRANSFERS];
 static int	capacity = 0;
 static int	open_count = 0;
+static bool any_resolved = false;	/* since emk_http_take_resolved() */
 static int64 timer_at = -1;		/* monotonic; -1: curl wants no call */
 static int	done[MAX_TRANSFERS];	/* ring of slots whose answers wait */
 static int	done_head = 0;
@@ -139,7 +140,7 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *addr)
 {
 	Transfer   *x = arg;
 
-	x->resolved = true;
+	x->resolved = any_resolved = true;
 	if (purpose != CURLSOCKTYPE_IPCXN || !emk_address_allowed(&addr->addr))
 	{
 		x->blocked = true;
@@ -154,7 +155,7 @@ read_header(char *data, size_t size, size_t n, void *arg)
 	Transfer   *x = arg;
 	size_t		len = size * n;
 
-	x->resolved = true;
+	x->resolved = any_resolved = true;
 	x->nheader += len;
 	if (x->nheader > EMK_MAX_RESPONSE_BYTES)
 	{
@@ -353,6 +354,15 @@ bool
 emk_http_resolved(int slot)
 {
 	return transfers[slot] != NULL && transfers[slot]->resolved;
+}
+
+bool
+emk_http_take_resolved(void)
+{
+	bool		any = any_resolved;
+
+	any_resolved = false;
+	return any;
 }
 
 /* ---- driving ---- */

@@ -62,6 +62,8 @@ extern void emk_http_drive(void);
 extern const EmkAnswer *emk_http_answer(void);
 /* Has the request left the stage of looking up its host's name? */
 extern bool emk_http_resolved(int slot);
+/* Has any request left that stage since the last call? */
+extern bool emk_http_take_resolved(void);
 /* Sleeps on sockets, latch, postmaster death and time. Does not reset the latch. */
 extern EmkWoke emk_http_wait(long timeout_ms);
 /* The start of the answer as text of the database encoding without control characters; palloc'd, NULL when empty. */

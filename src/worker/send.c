@@ -742,6 +742,8 @@ emk_send_wait(long timeout_ms)
 	}
 }
 
+		if (emk_http_take_resolved() && lookups > nlingering)
+			return false;		/* what waited for the name may go */
 /* ---- life ---- */
 
 /* A new epoch whose lock is ours until this process ends. */
