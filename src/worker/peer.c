@@ -19,6 +19,7 @@
 #include "worker/send_int.h"
 
 #define WRITE_EVERY		(10 * USECS_PER_SEC)
+#define SHARE			2		/* an endpoint may hold so many times the slots that are free */
 #define MAX_LOOKUPS		32		/* names looked up at once, each holds a thread */
 #define WARM_FOR		(55 * USECS_PER_SEC)	/* less than curl keeps an address */
 
@@ -175,9 +176,9 @@ load_one(uint64 row)
 		p->next_ready = DT_NOEND;
 		p->tokens = 1;
 	}
-	/* a new endpoint, one that was enabled again, and one that moved start with a clean sheet, or with what is stored */
 	if (!enabled || (found && strcmp(p->url, url) != 0))
 		p->disable = NULL;
+	/* a new endpoint, one that was enabled again, and one that moved start with a clean sheet, or with what is stored */
 	if (!found || (enabled && !p->enabled && p->disable == NULL) || strcmp(p->url, url) != 0)
 	{
 		load_health(p, row);
@@ -300,6 +301,8 @@ emk_peer_capacity(EmkPeer *p, TimestampTz now, int64 mono, int64 *when)
 		return 0;
 	allowed = emk_breaker_allows(&p->breaker, now);
 	free = Min(p->max_in_flight, allowed) - under_way;
+	/* the more slots are taken, the fewer one endpoint may hold: those that answer slowly never take the last ones */
+	free = Min(free, Max((SHARE * emk_send_spare() - under_way) / (SHARE + 1), under_way == 0));
 	/* a name that was not looked up lately: one try at a time, and not too many such names at once */
 	if (!p->literal && p->warm_until < mono && free > 0)
 		free = under_way > 0 || emk_send_lookups() >= MAX_LOOKUPS ? 0 : 1;

@@ -175,12 +175,15 @@ survey(int64 mono)
 }
 
 int
+emk_send_spare(void)
+{
+	return Max(0, emk_send_nslots - open_count - done_count - reserved_total - adopted_count);
+}
+
+int
 emk_send_free_total(void)
 {
-	int			coming = reserved_total + adopted_count;
-	int			slots = emk_send_nslots - open_count - done_count - coming;
-
-	return Max(0, Min(slots, emk_guc_max_in_flight - fast_count - coming));
+	return Max(0, Min(emk_send_spare(), emk_guc_max_in_flight - fast_count - reserved_total - adopted_count));
 }
 
 /* ---- sending ---- */
@@ -437,12 +440,12 @@ plan_claims(EmkPeer **peers, int *limits, int *n, int64 mono, bool scan)
 	int			spare = emk_send_nslots - open_count - done_count;
 
 	*n = 0;
-	if (total == 0)
-	{
-		if (emk_send_nslots > open_count + done_count)
 	/* an endpoint that has no room now is asked once it has */
 	for (int i = 0; scan && i < emk_peer_count; i++)
 		emk_peers[i]->maybe = true;
+	if (total == 0)
+	{
+		if (emk_send_nslots > open_count + done_count)
 			deadline = Min(deadline, fast_until);
 		return next;
 	}
@@ -515,11 +518,11 @@ work(int64 mono, bool scan, int *settled)
 	int		   *limits;
 	int			claimed = 0;
 	int			n;
+	bool		sweep = false;
+	int64		begun;
 	TimestampTz now;
 
 	begin();
-	bool		sweep = false;
-	int64		begun;
 	emk_peer_refresh();
 	offset = emk_clock_offset();
 	now = emk_clock_now();
@@ -529,6 +532,8 @@ work(int64 mono, bool scan, int *settled)
 	{
 		if (mono - lost_at >= LOST_EVERY)
 		{
+			int			lost;
+
 			lost_at = mono;
 			lost = emk_claim_lost(now);
 			if (lost > 0 || mono - orphans_at >= ORPHANS_EVERY || orphans_at == 0)
@@ -543,23 +548,23 @@ work(int64 mono, bool scan, int *settled)
 			polled_at = mono;
 			scan = sweep = true;
 		}
-		peers = palloc(sizeof(EmkPeer *) * Max(emk_peer_count, 1));
-		limits = palloc(sizeof(int) * Max(emk_peer_count, 1));
-		plan_claims(peers, limits, &n, mono, scan);
-		if (n > 0)
-			claimed = emk_claim_ready(peers, limits, n, emk_send_free_total(), now);
 		/* what a long transaction put lies below the marks when it commits */
 		begun = emk_clock_monotonic();
 		sweep |= scan && begun >= next_sweep;
 		for (int i = 0; sweep && i < emk_peer_count; i++)
 			emk_peers[i]->low = DT_NOBEGIN;
+		peers = palloc(sizeof(EmkPeer *) * Max(emk_peer_count, 1));
+		limits = palloc(sizeof(int) * Max(emk_peer_count, 1));
+		plan_claims(peers, limits, &n, mono, scan);
+		if (n > 0)
+			claimed = emk_claim_ready(peers, limits, n, emk_send_free_total(), now);
+		if (sweep)
+			next_sweep = begun + (SWEEP_SHARE + 1) * (emk_clock_monotonic() - begun);
 	}
 	finish();
 	return claimed;
 }
 
-		if (sweep)
-			next_sweep = begun + (SWEEP_SHARE + 1) * (emk_clock_monotonic() - begun);
 /* After an ERROR: nothing was claimed or settled; says so once in a while, and lets some time pass. */
 static void
 recover(ErrorData *e)
@@ -737,13 +742,13 @@ emk_send_wait(long timeout_ms)
 		mono = emk_clock_monotonic();
 		if (mono >= end || settle_due(mono))
 			return false;
+		if (emk_http_take_resolved() && lookups > nlingering)
+			return false;		/* what waited for the name may go */
 		if (done_count > 0)
 			end = Min(end, oldest_done + SETTLE_WAIT);
 	}
 }
 
-		if (emk_http_take_resolved() && lookups > nlingering)
-			return false;		/* what waited for the name may go */
 /* ---- life ---- */
 
 /* A new epoch whose lock is ours until this process ends. */

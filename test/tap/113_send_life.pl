@@ -43,7 +43,7 @@ sub worker_up
 for my $preload (1, 0)
 {
 	my $how = $preload ? 'preloaded' : 'not preloaded';
-	my $node = new_node("send$preload", preload => $preload, dbname => 'shop', conf => 'eventmkt.max_in_flight = 1000');
+	my $node = new_node("send$preload", preload => $preload, dbname => 'shop', conf => "eventmkt.max_in_flight = 1000\nmax_files_per_process = 2000");
 	prepare($node);
 	$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
 

@@ -116,6 +116,22 @@ SKIP:
 	cmp_ok(time - $start, '<', 2, 'six requests are under way together');
 }
 
+# 7. an endpoint that hangs leaves room for the others, whatever it is allowed
+create_endpoint($node, 'hang', $sink, '/hang/many', timeout => '5 minutes', max_in_flight => 1000);
+$sql->("SELECT eventmkt.create_rule('hang', on_event => 'Hang', send_to => 'hang')");
+$sql->("SELECT eventmkt.track('h' || i, 'Hang') FROM generate_series(1, 700) i");
+wait_for(sub { my $n = $requests->('/hang/many'); sleep 1; $n > 100 && $requests->('/hang/many') == $n }, 30);
+note $requests->('/hang/many') . ' requests hang';
+$slowest = 0;
+for my $i (1 .. 5)
+{
+	my $n = $requests->('/ok/good');
+	my $start = time;
+	$sql->("SELECT eventmkt.track('q$i', 'Good')");
+	wait_for(sub { $requests->('/ok/good') > $n }, 10);
+	$slowest = time - $start if time - $start > $slowest;
+}
+cmp_ok($slowest, '<', 1, 'one that hangs delays no other');
 is(violations($node, redeliver => 1), '', 'state machine');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, 'no crash');
 done_testing();
