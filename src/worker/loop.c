@@ -201,10 +201,11 @@ take_due(int batch)
 	EmkPass		p = {emk_clock_now(), emk_send_lease()};
 	int64		begun = emk_clock_monotonic();
 	bool		sweep = begun >= next_sweep;
-	TimestampTz lowest;
+	TimestampTz lowest = emk_trigger_lowest_put();
+	TimestampTz next;
 	int			n;
 
-	low = sweep ? DT_NOBEGIN : Min(low, emk_trigger_lowest_put());
+	low = sweep ? DT_NOBEGIN : Min(low, lowest);
 	n = emk_trigger_take_due(batch, low, p.now, &p.due);
 	if (sweep)
 	{
@@ -214,7 +215,8 @@ take_due(int batch)
 	}
 	fire(&p);
 	lowest = emk_trigger_lowest_put();
-	low = next_wake = Min(lowest, emk_trigger_next_wake(Min(low, lowest)));
+	next = emk_trigger_next_wake(Min(low, lowest));
+	low = next_wake = Min(lowest, next);	/* Min() asks for its arguments more than once */
 	return n;
 }
 

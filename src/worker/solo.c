@@ -170,7 +170,11 @@ emk_worker_solo_main(Datum arg)
 			next_look = now + LOOK_EVERY;
 		}
 		for (int k = 0; k < start.nslots && !stop_for_good; k++)
-			next = Min(next, tend(&start, k, now));
+		{
+			int64		again = tend(&start, k, now);
+
+			next = Min(next, again);
+		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 stop_for_good ? 0 : Max(0, (next - emk_clock_monotonic()) / 1000 + 1), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

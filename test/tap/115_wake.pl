@@ -18,7 +18,7 @@ for my $preload (1, 0)
 		SELECT eventmkt.create_rule('hour', on_event => 'Begun', after => '1 hour', send_to => 'none');
 		SELECT eventmkt.start_worker()});
 	my $slowest = 0;
-	for my $i (1 .. 10)
+	for my $i (1 .. 25)
 	{
 		$node->safe_psql('shop', "SELECT eventmkt.track('u$i', 'Begun')");
 		wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.pending_trigger WHERE profile_id = 'u$i'", '1', 10, 'shop');
