@@ -91,6 +91,13 @@ static uint64 armed_seed = 0;
 static int32 *matched = NULL;		/* the answer of the call under way */
 static int	nmatched = 0;
 static int	matched_room = 0;
+static struct
+{
+	const char *property;		/* NULL: none yet */
+	int			property_len;
+	JsonbValue *value;			/* NULL: the event has no such property */
+	JsonbValue	buf;
+}			asked;				/* the property that the call under way asked for last */
 static bool armed_dirty = false;	/* armed by the current transaction */
 
 static EmkPlan load_plan = {
@@ -211,15 +218,10 @@ item_holds(const EmkTerm *t, const JsonbValue *item)
 	}
 }
 
-bool
-emk_rule_term_holds(const EmkTerm *term, Jsonb *properties)
+/* As jsonpath compares in lax mode: an array is unwrapped once, and one element is enough. NULL: there is no such property. */
+static bool
+value_holds(const EmkTerm *term, JsonbValue *v)
 {
-	JsonbValue	buf;
-	JsonbValue *v;
-
-	if (!JB_ROOT_IS_OBJECT(properties))
-		return false;
-	v = getKeyJsonValueFromContainer(&properties->root, term->property, term->property_len, &buf);
 	if (v == NULL)
 		return false;
 	if (v->type != jbvBinary || !JsonContainerIsArray(v->val.binary.data))
@@ -228,6 +230,22 @@ emk_rule_term_holds(const EmkTerm *term, Jsonb *properties)
 		if (item_holds(term, getIthJsonbValueFromContainer(v->val.binary.data, i)))
 			return true;
 	return false;
+}
+
+/* The rules of one event often ask for the same property, so what was looked up last is kept. */
+static bool
+term_holds(const EmkTerm *term, Jsonb *properties)
+{
+	if (!JB_ROOT_IS_OBJECT(properties))
+		return false;
+	if (asked.property == NULL || asked.property_len != term->property_len ||
+		memcmp(asked.property, term->property, term->property_len) != 0)
+	{
+		asked.value = getKeyJsonValueFromContainer(&properties->root, term->property, term->property_len, &asked.buf);
+		asked.property = term->property;
+		asked.property_len = term->property_len;
+	}
+	return value_holds(term, asked.value);
 }
 
 /* Collects the terms of a conjunction; false when it is anything else. */
@@ -281,7 +299,7 @@ condition_holds(MatchRule *r, Jsonb *properties)
 	if (r->state == CONDITION_PATH)
 		return emk_rule_test(r->condition, false, properties, NULL);
 	for (int i = 0; i < r->nterms; i++)
-		if (!emk_rule_term_holds(&r->terms[i], properties))
+		if (!term_holds(&r->terms[i], properties))
 			return false;
 	return true;
 }
@@ -526,6 +544,7 @@ emk_rule_match(const EmkMatchInput *in, const int32 **rules)
 	NameEntry  *e;
 
 	nmatched = 0;
+	asked.property = NULL;
 	/* loading may process an invalidation and drop the index under us: then begin again */
 	do
 	{

@@ -20,9 +20,6 @@ typedef struct EmkTerm
 
 extern bool emk_rule_plain_term(JsonPathItem *v, EmkTerm *term);
 
-/* Compares as jsonpath does in lax mode: is one element of the property (an array is unwrapped once) op constant? */
-extern bool emk_rule_term_holds(const EmkTerm *term, Jsonb *properties);
-
 extern void emk_rule_init_condition(void);
 extern void emk_rule_init_cache(void);
 extern void emk_rule_init_match(void);
