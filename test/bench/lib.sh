@@ -26,7 +26,7 @@ bench_setup() {
 # bench_up [pg_up option]…: a cluster with realistic settings, everything durable, and a database with the extension
 bench_up() {
 	pg_up -c shared_preload_libraries=eventmkt -c fsync=on -c shared_buffers=1GB -c max_wal_size=8GB -c checkpoint_timeout=30min -c autovacuum=on \
-		-c maintenance_work_mem=256MB -c max_worker_processes=16 -c track_commit_timestamp=on \
+		-c maintenance_work_mem=256MB -c max_worker_processes=16 -c track_commit_timestamp=on -c track_wal_io_timing=on \
 		-c eventmkt.allowed_networks=127.0.0.0/8 -c eventmkt.allow_plain_http=on "$@" -d bench || return 1
 	sql -c "CREATE EXTENSION eventmkt" -c "SET client_min_messages = warning" -c "SELECT count(*) FROM eventmkt.init()" \
 		>/dev/null || return 1
@@ -200,6 +200,15 @@ stop_receiver() {
 
 worker_pid() { sql -c "SELECT pid FROM pg_stat_activity WHERE backend_type ~ 'eventmkt' AND backend_type !~ 'launcher' LIMIT 1"; }
 worker_cpu() { cut -d' ' -f1 "/proc/$1/schedstat"; }
+
+# After bulk loading: until the disk is done with it, for a flush that waits behind it is not what is measured.
+settle_disk() {
+	sql -c CHECKPOINT
+	sync
+	sleep 2
+	sql -c "SELECT pg_stat_reset_shared('wal')" >/dev/null
+}
+flush_ms() { sql -c "SELECT round((wal_sync_time / greatest(wal_sync, 1))::numeric, 2) FROM pg_stat_wal"; }
 
 # endpoint NAME PATH [arguments]
 endpoint() {
