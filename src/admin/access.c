@@ -183,6 +183,7 @@ PG_FUNCTION_INFO_V1(emk_admin_grant_access);
 Datum
 emk_admin_grant_access(PG_FUNCTION_ARGS)
 {
+	emk_base_refuse_null(fcinfo, (const char *const[]) {"role", "kind"});
 	char	   *role = NameStr(*PG_GETARG_NAME(0));
 	const AccessKind *kind = find_kind(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	int			nest;
@@ -204,6 +205,7 @@ PG_FUNCTION_INFO_V1(emk_admin_revoke_access);
 Datum
 emk_admin_revoke_access(PG_FUNCTION_ARGS)
 {
+	emk_base_refuse_null(fcinfo, (const char *const[]) {"role", "kind"});
 	char	   *role = NameStr(*PG_GETARG_NAME(0));
 	const AccessKind *kind = find_kind(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	int			nest;

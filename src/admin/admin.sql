@@ -1,26 +1,26 @@
 -- admin: setting up, rights
 CREATE FUNCTION eventmkt.init(owner name DEFAULT 'eventmkt')
 	RETURNS TABLE (step text, state text, hint text)
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_initialize';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_initialize';
 COMMENT ON FUNCTION eventmkt.init(name) IS
 	'makes or brings up to date the tables of eventmkt in this database, owned by a role that is no superuser; superuser only';
 
 CREATE FUNCTION eventmkt.grant_access(role name, kind text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_grant_access';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_grant_access';
 COMMENT ON FUNCTION eventmkt.grant_access(name, text) IS
 	'lets a role do what a tracker, marketer, analyst or operator does; superuser only';
 
 CREATE FUNCTION eventmkt.revoke_access(role name, kind text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_revoke_access';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_revoke_access';
 COMMENT ON FUNCTION eventmkt.revoke_access(name, text) IS 'takes back what grant_access() gave; superuser only';
 
 CREATE FUNCTION eventmkt.adopt(policy text DEFAULT 'expire') RETURNS bigint
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_adopt';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_adopt';
 COMMENT ON FUNCTION eventmkt.adopt(text) IS
 	'lets a copy of a database send; what was waiting is sent, expired where due already, or discarded; how many ended';
 
 CREATE FUNCTION eventmkt.advance_clock(by interval) RETURNS timestamptz
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_advance_clock';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_advance_clock';
 COMMENT ON FUNCTION eventmkt.advance_clock(interval) IS
 	'moves business time forward, for tests and demonstrations; refused while an endpoint lies outside this machine';
 

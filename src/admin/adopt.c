@@ -89,6 +89,7 @@ PG_FUNCTION_INFO_V1(emk_admin_adopt);
 Datum
 emk_admin_adopt(PG_FUNCTION_ARGS)
 {
+	emk_base_refuse_null(fcinfo, (const char *const[]) {"policy"});
 	char	   *policy = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	bool		discard = strcmp(policy, "discard") == 0;
 	bool		expire = strcmp(policy, "expire") == 0;

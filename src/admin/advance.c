@@ -83,6 +83,7 @@ PG_FUNCTION_INFO_V1(emk_admin_advance_clock);
 Datum
 emk_admin_advance_clock(PG_FUNCTION_ARGS)
 {
+	emk_base_refuse_null(fcinfo, (const char *const[]) {"by"});
 	EmkOwner	saved;
 	TimestampTz now = emk_clock_now();
 	int64		by = emk_clock_add(now, PG_GETARG_INTERVAL_P(0)) - now;

@@ -212,6 +212,7 @@ PG_FUNCTION_INFO_V1(emk_admin_initialize);
 Datum
 emk_admin_initialize(PG_FUNCTION_ARGS)
 {
+	emk_base_refuse_null(fcinfo, (const char *const[]) {"owner"});
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *owner = NameStr(*PG_GETARG_NAME(0));
 	Oid			owner_oid;

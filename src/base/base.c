@@ -25,6 +25,16 @@ emk_base_invalidate_table(const char *relname)
 	CacheInvalidateRelcacheByRelid(emk_setting_table(relname));
 }
 
+void
+emk_base_refuse_null(FunctionCallInfo fcinfo, const char *const *names)
+{
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not be null", names[i])));
+}
+
 PG_FUNCTION_INFO_V1(emk_base_invalidate);
 /*
  * eventmkt.invalidate_cache(): statement trigger. Sends the relcache invalidation of its table, transactional like

@@ -14,11 +14,15 @@
 #include "base/setting.h"
 #include "base/spi.h"
 #include "base/wake.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
 /* Called once by _PG_init. */
 extern void emk_base_init(void);
+
+/* ERROR 22004 that names the argument when one of a function's is NULL; `names` has them in order. */
+extern void emk_base_refuse_null(FunctionCallInfo fcinfo, const char *const *names);
 
 /* Every backend forgets what it cached of a table in eventmkt_data, from the commit on. */
 extern void emk_base_invalidate_table(const char *relname);

@@ -44,11 +44,11 @@ COMMENT ON FUNCTION eventmkt.rotate_secret(text, interval)
 
 -- deliveries, for operators
 CREATE FUNCTION eventmkt.redeliver(delivery uuid) RETURNS bool
-	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'emk_deliver_redeliver';
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_deliver_redeliver';
 COMMENT ON FUNCTION eventmkt.redeliver(uuid)
 	IS 'sends a dead or delivered message again, same id and body; false: it is being sent right now';
 CREATE FUNCTION eventmkt.redeliver_dead(endpoint text, since timestamptz, until timestamptz) RETURNS bigint
-	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'emk_deliver_redeliver_dead';
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_deliver_redeliver_dead';
 COMMENT ON FUNCTION eventmkt.redeliver_dead(text, timestamptz, timestamptz)
 	IS 'sends all messages to an endpoint again that died between two times; returns how many';
 

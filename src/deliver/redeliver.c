@@ -80,6 +80,7 @@ PG_FUNCTION_INFO_V1(emk_deliver_redeliver);
 Datum
 emk_deliver_redeliver(PG_FUNCTION_ARGS)
 {
+	emk_base_refuse_null(fcinfo, (const char *const[]) {"delivery"});
 	EmkOwner	owner;
 	bool		result;
 
@@ -97,6 +98,7 @@ PG_FUNCTION_INFO_V1(emk_deliver_redeliver_dead);
 Datum
 emk_deliver_redeliver_dead(PG_FUNCTION_ARGS)
 {
+	emk_base_refuse_null(fcinfo, (const char *const[]) {"endpoint", "since", "until"});
 	Datum		args[4] = {PG_GETARG_DATUM(0), TimestampTzGetDatum(emk_clock_now()), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
 	EmkOwner	owner;
 	uint64		total = 0;

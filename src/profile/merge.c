@@ -269,6 +269,7 @@ PG_FUNCTION_INFO_V1(emk_profile_undo_merge);
 Datum
 emk_profile_undo_merge(PG_FUNCTION_ARGS)
 {
+	emk_base_refuse_null(fcinfo, (const char *const[]) {"merge_id"});
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext old;
 	EmkOwner	owner;

@@ -309,7 +309,8 @@ emk_profile_set_traits(const char *canonical, bool identified, Jsonb *traits, Em
 	if (!JB_ROOT_IS_OBJECT(traits))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("traits must be a JSON object")));
+				 errmsg("traits must be a JSON object"),
+				 errhint("Write traits as {\"name\": value, ...}; a null removes one.")));
 	emk_profile_check_traits(traits);
 	SPI_connect();
 	n = set_traits(canonical, identified, traits, changes, caller);

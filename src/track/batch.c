@@ -211,7 +211,8 @@ read_message(JsonbValue *v, EmkMessage *m)
 	if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a message is not a JSON object"),
-				 errdetail("It is message %d of the batch, counted from 0.", emk_track_position)));
+				 errdetail("It is message %d of the batch, counted from 0.", emk_track_position),
+				 errhint("Write [{\"user_id\": ..., \"event\": ..., \"properties\": {...}}, ...].")));
 	object = JsonbValueToJsonb(v);
 	check_members(object);
 	memset(m, 0, sizeof(*m));

@@ -30,11 +30,13 @@ check_id(const char *what, const char *id, int max)
 	if (len == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is empty", what), position_detail(),
+				 max == EMK_MAX_EVENT_NAME_BYTES ? errhint("Give the event's name, for example 'Product Added'.") :
 				 errhint("Give a non-empty id, or NULL for none.")));
 	if (len > max)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%s has %zu bytes; the limit is %d", what, len, max), position_detail()));
+				 errmsg("%s has %zu bytes; the limit is %d (%s)", what, len, max,
+						max == EMK_MAX_ID_BYTES ? "EMK_MAX_ID_BYTES" : "EMK_MAX_EVENT_NAME_BYTES"), position_detail()));
 }
 
 static void
@@ -47,12 +49,13 @@ check_properties(const EmkMessage *m)
 	if (VARSIZE_ANY(m->properties) > EMK_MAX_PROPERTIES_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("properties have %zu bytes; the limit is %d", (size_t) VARSIZE_ANY(m->properties),
+				 errmsg("properties have %zu bytes; the limit is %d (EMK_MAX_PROPERTIES_BYTES)", (size_t) VARSIZE_ANY(m->properties),
 						EMK_MAX_PROPERTIES_BYTES), position_detail()));
 	if (VARSIZE_ANY(m->properties) >= SMALLEST_DEEP_JSON && emk_json_depth(m->properties) > EMK_MAX_JSON_DEPTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("properties are nested deeper than the limit of %d", EMK_MAX_JSON_DEPTH), position_detail()));
+				 errmsg("properties are nested deeper than %d levels (EMK_MAX_JSON_DEPTH)", EMK_MAX_JSON_DEPTH),
+				 position_detail()));
 }
 
 static void
