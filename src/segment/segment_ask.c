@@ -175,6 +175,7 @@ static bool
 ask_view(Segment *s, const char *profile, bool read_only)
 {
 	Datum		arg = CStringGetTextDatum(profile);
+	bool		found;
 	int			nest;
 	int			rc;
 
@@ -184,7 +185,9 @@ ask_view(Segment *s, const char *profile, bool read_only)
 	emk_spi_unpin(nest);
 	if (rc < 0)
 		elog(ERROR, "could not run statement: %s", SPI_result_code_string(rc));
-	return SPI_processed > 0;
+	found = SPI_processed > 0;
+	SPI_freetuptable(SPI_tuptable);		/* a pass asks thousands of times in one connection */
+	return found;
 }
 
 static void
@@ -258,7 +261,10 @@ known(const char *profile)
 {
 	Datum		arg = CStringGetTextDatum(profile);
 
-	return emk_spi_run(&known_plan, &arg, NULL, false, 1) > 0;
+	bool		found = emk_spi_run(&known_plan, &arg, NULL, false, 1) > 0;
+
+	SPI_freetuptable(SPI_tuptable);
+	return found;
 }
 
 /* A segment of segments among which are queries, part by part; an error anywhere means no */
