@@ -40,6 +40,7 @@ static Network closed[lengthof(closed_text)];
 
 static char *allowed_networks = NULL;
 static const Networks *allowed = NULL;
+static int	generation = 0;		/* moves when `allowed` does */
 
 static bool
 parse(const char *text, size_t len, Network *out)
@@ -170,6 +171,13 @@ static void
 assign_allowed(const char *newval, void *extra)
 {
 	allowed = extra;
+	generation++;
+}
+
+int
+emk_address_generation(void)
+{
+	return generation;
 }
 
 void

@@ -125,6 +125,7 @@ struct sockaddr;
 /* May a socket be opened to this address? No palloc, no ereport: called inside curl. */
 extern bool emk_address_allowed(const struct sockaddr *addr);
 extern bool emk_address_is_loopback(const struct sockaddr *addr);
+extern int	emk_address_generation(void);	/* moves when the allowed networks change */
 extern void emk_address_init(void);
 
 /* ---- outbox.c ---- */

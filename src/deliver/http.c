@@ -54,6 +54,7 @@ typedef struct Transfer
 {
 	CURL	   *easy;
 	EmkTarget  *target;			/* what the handle is set up for */
+	bool		own_ca;			/* eventmkt.ca_file is set on the handle */
 	bool		open;
 	bool		resolved;
 	bool		blocked;
@@ -264,11 +265,49 @@ set_common(Transfer *x)
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
 	SET(CURLOPT_MAXAGE_CONN, (long) IDLE_SECONDS);
-	SET(CURLOPT_MAXLIFETIME_CONN, (long) LIFE_SECONDS);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_USERAGENT, "eventmkt/" EMK_VERSION);
 #undef SET
 	return ok;
+}
+
+/* The certificate authorities: those of eventmkt.ca_file, or curl's own, also after the setting went back to none. */
+static bool
+set_authorities(Transfer *x)
+{
+	static char *file = NULL;
+	static char *dir = NULL;
+	static bool known = false;
+	bool		own = emk_guc_ca_file != NULL && emk_guc_ca_file[0] != '\0';
+
+	if (!known)
+		known = curl_easy_getinfo(x->easy, CURLINFO_CAINFO, &file) == CURLE_OK &&
+			curl_easy_getinfo(x->easy, CURLINFO_CAPATH, &dir) == CURLE_OK;
+	if (!own && !x->own_ca)
+		return true;
+	x->own_ca = own;
+	return (own || known) &&
+		curl_easy_setopt(x->easy, CURLOPT_CAINFO, own ? emk_guc_ca_file : file) == CURLE_OK &&
+		curl_easy_setopt(x->easy, CURLOPT_CAPATH, own ? NULL : dir) == CURLE_OK;
+}
+
+/* A connection is not used again when the allowed networks changed since it was made: its address was judged by the old ones. */
+static bool
+set_age(Transfer *x)
+{
+	static int	seen = -1;
+	static int64 changed_at = 0;
+	int64		now = emk_clock_monotonic();
+	int64		age;			/* seconds since the change, less what rounding may add */
+
+	if (seen != emk_address_generation())
+	{
+		changed_at = seen < 0 ? now - 2 * LIFE_SECONDS * USECS_PER_SEC : now;
+		seen = emk_address_generation();
+	}
+	age = (now - changed_at) / USECS_PER_SEC - 1;
+	return curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, age < 1 ? 1L : 0L) == CURLE_OK &&
+		curl_easy_setopt(x->easy, CURLOPT_MAXLIFETIME_CONN, (long) Max(1, Min(age, LIFE_SECONDS))) == CURLE_OK;
 }
 
 /* What an endpoint's requests have in common. */
@@ -276,11 +315,9 @@ static bool
 set_target(Transfer *x, EmkTarget *t)
 {
 	CURL	   *e = x->easy;
-	bool		own_ca = emk_guc_ca_file != NULL && emk_guc_ca_file[0] != '\0';
 
 	if (curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, emk_guc_allow_plain_http ? "http,https" : "https") != CURLE_OK ||
-		(own_ca && (curl_easy_setopt(e, CURLOPT_CAINFO, emk_guc_ca_file) != CURLE_OK ||
-					curl_easy_setopt(e, CURLOPT_CAPATH, NULL) != CURLE_OK)))
+		!set_authorities(x) || !set_age(x))
 		return false;
 	if (x->target == t)
 		return true;

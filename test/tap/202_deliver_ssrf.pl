@@ -87,6 +87,26 @@ for my $r (query_rows($node, "SELECT d.rule, a.error FROM eventmkt_data.attempt 
 {
 	like($r->{error}, qr/certificate|SSL|alert|version/i, "$r->{rule}: $r->{error}");
 }
+# what was allowed and is not any more: a kept connection is not used again
+my $change = sub {
+	$node->safe_psql($db, "ALTER SYSTEM SET $_[0]; SELECT pg_reload_conf()");
+	sleep 1;
+};
+my $last = "SELECT coalesce(last_error, status) FROM eventmkt_data.delivery WHERE rule = 'again' ORDER BY id DESC LIMIT 1";
+my $again = sub {
+	$node->safe_psql($db, "SELECT eventmkt.track('u', 'Again')");
+	return wait_for_sql($node, $last, $_[0], 10);
+};
+$node->safe_psql($db, "SELECT eventmkt.create_rule('again', on_event => 'Again', send_to => 'good')");
+$change->("eventmkt.allowed_networks = '127.0.0.0/8, ::1/128'");
+ok($again->('delivered'), 'an allowed network');
+$change->("eventmkt.allowed_networks = ''");
+ok($again->('address not allowed'), 'is not used any more when it is not');
+$change->("eventmkt.allowed_networks = '127.0.0.0/8, ::1/128'");
+ok($again->('delivered'), 'and again when it is');
+$change->("eventmkt.ca_file = ''");
+$node->safe_psql($db, "SELECT eventmkt.track('u', 'Again')");
+ok(wait_for(sub { $node->safe_psql($db, $last) =~ /certificate/ }, 10), 'a CA file that is taken away is not trusted any more');
 is(violations($node), '', 'state machine');
 cmp_ok($listening, '>=', 6, 'most kinds of certificates were tried');
 done_testing();
