@@ -283,7 +283,7 @@ emk_settle_done(int max, TimestampTz now)
 			continue;
 		if (s->plan.verdict == EMK_TRY_RETRY)
 			s->peer->next_ready = Min(s->peer->next_ready, s->plan.next);
-		else if (s->plan.verdict == EMK_TRY_DELIVERED && !s->again && s->depth < EMK_MAX_DEPTH && is_named())
+		else if (s->plan.verdict == EMK_TRY_DELIVERED && !s->again && s->depth <= EMK_MAX_DEPTH && is_named())
 			tell(s, now);
 	}
 	return n;

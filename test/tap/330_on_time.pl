@@ -1,5 +1,6 @@
 # What a worker does by itself and in time: a run is decided within a second of falling due though nothing polled for it; a free
-# endpoint gets its message at birth; several workers share runs; a poison event or run stops no other (A34); a driver binds text.
+# endpoint gets its message at birth; several workers share runs; a poison event or run stops no other (A34), a circle
+# ends; a driver binds text.
 use strict;
 use warnings;
 use FindBin;
@@ -66,6 +67,16 @@ ok(wait_for_sql($node, q{SELECT string_agg(outcome || ' ' || reason, ', ' ORDER 
 	AND profile_id = 'p20'}, 'held error, suppressed error', 15), 'and ends when it fails again');
 is(sql('SELECT (SELECT count(*) FROM eventmkt_data.work), (SELECT count(*) FROM eventmkt_data.pending_trigger)'), '0|0', 'nothing is stuck');
 sql('DROP TRIGGER poison ON eventmkt_data.pending_trigger; DROP TRIGGER poison ON eventmkt_data.delivery');
+
+# ---- a circle: a message whose delivery starts the next one ends at the stated depth, with a decision (S17)
+create_endpoint($node, 'circle', $sink, '/ok/circle');
+sql(q{SELECT eventmkt.create_rule('kick', on_event => 'Kick', send_to => 'circle');
+	SELECT eventmkt.create_rule('circle', on_event => 'Message Delivered', where_event => '$.endpoint == "circle"', send_to => 'circle')});
+sql(q{SELECT eventmkt.track('dizzy', 'Kick')});
+ok(wait_for_sql($node, q{SELECT count(*) FROM eventmkt_data.decision WHERE rule = 'circle' AND outcome = 'suppressed' AND reason = 'depth'}, 1, 20), 'a circle stops');
+is(sql(q{SELECT count(*), max(depth) FROM eventmkt_data.event WHERE profile_id = 'dizzy' AND name = 'Message Delivered'}), '9|9', 'after eight links');
+is(scalar(() = $sink->requests('/ok/circle')), 9, 'one message a link, and the first');
+sql(q{SELECT eventmkt.drop_rule('circle')});
 
 # ---- several workers: runs of many people, each decided and sent once
 $node->append_conf('postgresql.conf', 'eventmkt.workers = 4');
