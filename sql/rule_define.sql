@@ -90,3 +90,7 @@ SELECT current_user, count(*) FROM eventmkt_data.rule;
 RESET ROLE;
 DROP OWNED BY regress_rule_define;
 DROP ROLE regress_rule_define;
+-- a library that is newer than the extension's functions says so, and reads no arguments that are not there
+CREATE FUNCTION public.older(text, text) RETURNS int LANGUAGE c AS '$libdir/eventmkt', 'emk_rule_create';
+SELECT public.older('a', 'b');
+DROP FUNCTION public.older(text, text);

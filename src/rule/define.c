@@ -242,6 +242,11 @@ emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled)
 	bool		was_enabled = false;
 	EmkOwner	owner;
 
+	if (PG_NARGS() <= ARG_WHERE_SEGMENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the extension in this database is older than its library"),
+				 errhint("Run ALTER EXTENSION eventmkt UPDATE, then SELECT eventmkt.init().")));
 	emk_rule_validate(fcinfo, replace, &spec);
 	emk_owner_enter(&owner);
 	SPI_connect();
