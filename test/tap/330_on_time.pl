@@ -1,6 +1,6 @@
 # What a worker does by itself and in time: a run is decided within a second of falling due though nothing polled for it; a free
-# endpoint gets its message at birth; several workers share runs; a poison event or run stops no other (A34), a circle
-# ends; a driver binds text.
+# endpoint gets its message at birth; what commits during retries stops the message (S1); a poison event or run stops no other
+# (A34); a circle ends (S17); several workers share runs; a driver binds text.
 use strict;
 use warnings;
 use FindBin;
@@ -67,6 +67,18 @@ ok(wait_for_sql($node, q{SELECT string_agg(outcome || ' ' || reason, ', ' ORDER 
 	AND profile_id = 'p20'}, 'held error, suppressed error', 15), 'and ends when it fails again');
 is(sql('SELECT (SELECT count(*) FROM eventmkt_data.work), (SELECT count(*) FROM eventmkt_data.pending_trigger)'), '0|0', 'nothing is stuck');
 sql('DROP TRIGGER poison ON eventmkt_data.pending_trigger; DROP TRIGGER poison ON eventmkt_data.delivery');
+
+# ---- S1: what commits while a 503 is being retried still stops the message: a purchase, one loaded as history, an audience left
+create_endpoint($node, 'down', $sink, '/status/503', schedule => '{2,2,2}');
+sql(q{SELECT eventmkt.create_rule('gates', on_event => 'Cart', where_profile => '$.tier == "gold"', unless => '{Order}', send_to => 'down');
+	SELECT eventmkt.identify(u, '{"tier": "gold"}'), eventmkt.track(u, 'Cart') FROM unnest('{buys,bought,leaves,stays}'::text[]) u});
+ok(wait_for_sql($node, q{SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'gates' AND status = 'retrying' AND attempts = 1}, 4, 10), 'four are being retried');
+sql(q{SELECT eventmkt.track('buys', 'Order'); BEGIN; SET LOCAL eventmkt.fire = off; SELECT eventmkt.track('bought', 'Order'); COMMIT;
+	SELECT eventmkt.identify('leaves', '{"tier": "silver"}')});
+ok(wait_for_sql($node, q{SELECT string_agg(profile_id || ' ' || outcome || ' ' || reason, ', ' ORDER BY profile_id) FROM eventmkt_data.decision WHERE rule = 'gates'},
+	'bought cancelled cancelled_by, buys cancelled cancelled_by, leaves suppressed audience, stays dead tries_used_up', 20), 'three are stopped');
+is(sql(q{SELECT string_agg(attempts::text, ' ' ORDER BY profile_id) FROM eventmkt_data.delivery WHERE rule = 'gates'}), '1 1 1 4', 'nothing more is sent to them');
+is(scalar(() = $sink->requests('/status/503')), 7, 'as the receiver says');
 
 # ---- a circle: a message whose delivery starts the next one ends at the stated depth, with a decision (S17)
 create_endpoint($node, 'circle', $sink, '/ok/circle');
