@@ -88,8 +88,11 @@ for my $round (1 .. 3)
 		WHERE NOT EXISTS (SELECT FROM eventmkt_data.event e WHERE e.event_id = d.event_id)}), 0, "crash $round: no trigger without its event");
 	is(query(q{SELECT count(*) FROM eventmkt_data.event e WHERE name = 'Clicked'
 		AND NOT EXISTS (SELECT FROM eventmkt_data.work w WHERE w.event_id = e.event_id)
-		AND NOT EXISTS (SELECT FROM eventmkt_data.decision d WHERE d.event_id = e.event_id AND d.rule = 'now')}), 0,
-		"crash $round: every event has its work or its decision");
+		AND NOT EXISTS (SELECT FROM eventmkt_data.decision d WHERE d.event_id = e.event_id AND d.rule = 'now')
+		-- an event that came after the pass had looked at the clock waits for the next one
+		AND NOT EXISTS (SELECT FROM eventmkt_data.pending_trigger p JOIN eventmkt_data.rule r USING (rule_id)
+			WHERE p.event_id = e.event_id AND r.name = 'now')}), 0,
+		"crash $round: every event has its work, its run or its decision");
 	is(violations($node), '', "crash $round: state machine");
 }
 # those that got no answer are told again: stored once

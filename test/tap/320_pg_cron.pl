@@ -46,7 +46,9 @@ sql(q{SELECT eventmkt.track('u' || i, 'Order') FROM generate_series(1, 20) i; SE
 ok(wait_for_sql($node, q{SELECT string_agg(outcome || ' ' || n, ', ' ORDER BY outcome) FROM (SELECT outcome, count(*) AS n
 	FROM eventmkt_data.decision WHERE rule = 'cart' GROUP BY 1) d}, 'cancelled 20, recorded 30', 75, 'shop'), 'the pass after it decides the rest');
 is(sql('SELECT (SELECT count(*) FROM eventmkt_data.work), (SELECT count(*) FROM eventmkt_data.pending_trigger)'), '0|0', 'nothing is left');
-is(sql(q{SELECT string_agg(DISTINCT status, ',') FROM cron.job_run_details WHERE status NOT IN ('starting', 'running')}), 'succeeded', 'each job succeeded');
+# maintain() takes partitions off and on while a pass reads and writes them: one may be the victim of a deadlock, and is run again
+is(sql(q{SELECT string_agg(DISTINCT status, ',') FROM cron.job_run_details WHERE status NOT IN ('starting', 'running')
+	AND return_message !~ 'deadlock detected'}), 'succeeded', 'each job succeeded');
 is(sql(q{SELECT string_agg(DISTINCT username, ',') FROM cron.job_run_details}), 'op', 'as the operator');
 is(violations($node, dbname => 'shop'), '', 'state machine');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, 'no crash');
