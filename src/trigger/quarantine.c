@@ -35,18 +35,6 @@ static EmkPlan end_plan = {
 	"DELETE FROM eventmkt_data.pending_trigger WHERE ctid OPERATOR(pg_catalog.=) $1", 1, {TIDOID}
 };
 
-static char *
-facts(const char *error)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '{');
-	emk_json_append_string(&buf, "error", error);
-	appendStringInfoChar(&buf, '}');
-	return buf.data;
-}
-
 void
 emk_trigger_quarantine_work(const char *error, int slot, int slots, TimestampTz now)
 {
@@ -66,7 +54,7 @@ emk_trigger_quarantine_work(const char *error, int slot, int slots, TimestampTz 
 		d[i].started_at = DatumGetTimestampTz(emk_spi_datum(i, 6, &isnull));
 		d[i].outcome = "suppressed";
 		d[i].reason = "error";
-		d[i].facts = facts(error);
+		d[i].facts = emk_trigger_error_facts(error);
 	}
 	emk_event_decide(d, n, now);
 	emk_base_invalidate_table("rule_event");	/* an inactivity run that this row was to begin is not there */
@@ -96,7 +84,7 @@ emk_trigger_quarantine_due(const char *error, TimestampTz now)
 	d.due_at = DatumGetTimestampTz(emk_spi_datum(0, 10, &isnull));
 	d.outcome = held ? "suppressed" : "held";
 	d.reason = "error";
-	d.facts = facts(error);
+	d.facts = emk_trigger_error_facts(error);
 	where[0] = emk_spi_datum(0, 11, &isnull);
 	where[1] = TimestampTzGetDatum(now + HOLD_ONCE);
 	emk_spi_run(held ? &end_plan : &hold_plan, where, NULL, false, 0);

@@ -185,8 +185,8 @@ refuse(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, co
 	emk_trigger_decide(t->decisions, &run, rule, "suppressed", reason, facts);
 }
 
-static char *
-error_facts(const char *error)
+char *
+emk_trigger_error_facts(const char *error)
 {
 	StringInfoData buf;
 
@@ -237,13 +237,13 @@ emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item)
 		if (error != NULL)
 		{
 			emk_trigger_condition_failed(rule, error);
-			refuse(t, rule, item, NULL, "condition_error", error_facts(error));
+			refuse(t, rule, item, NULL, "condition_error", emk_trigger_error_facts(error));
 		}
 		return;
 	}
 	key = emk_rule_key(rule, item->properties);
 	if (key == NULL)
-		refuse(t, rule, item, NULL, "no_key", error_facts(psprintf("%s is missing", rule->per)));
+		refuse(t, rule, item, NULL, "no_key", emk_trigger_error_facts(psprintf("%s is missing", rule->per)));
 	else if (item->depth > EMK_MAX_DEPTH)
 		refuse(t, rule, item, key, "depth", NULL);
 	else if (rule->at_least > 1)
