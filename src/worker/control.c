@@ -189,7 +189,7 @@ emk_worker_stop(PG_FUNCTION_ARGS)
 		if (d != NULL)
 		{
 			d->stopped = true;
-			emk_worker_signal(d, SIGTERM);
+			emk_worker_retire(d);
 		}
 		LWLockRelease(emk_worker_shared->lock);
 		emk_worker_tell_launcher();

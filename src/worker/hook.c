@@ -66,9 +66,9 @@ wanted_database(Node *parsetree)
 	}
 }
 
-/* Blocks new workers of the database and ends those that run; waits for their end. */
+/* Blocks new workers of the database and ends those that run; waits for their end. Gently: what is open may be answered. */
 static void
-clear_database(Oid db)
+clear_database(Oid db, bool gently)
 {
 	EmkShared  *s = emk_worker_shared;
 	EmkDatabase *d;
@@ -90,7 +90,9 @@ clear_database(Oid db)
 		LWLockAcquire(s->lock, LW_EXCLUSIVE);
 		d = emk_worker_entry(db, false);
 		gone = d == NULL || emk_worker_all_free(d);
-		if (!gone)
+		if (!gone && gently)
+			emk_worker_retire(d);
+		else if (!gone)
 			emk_worker_signal(d, SIGTERM);
 		LWLockRelease(s->lock);
 		if (gone || emk_clock_monotonic() > deadline)
@@ -143,7 +145,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, 
 	if (OidIsValid(db) && my_block < 0)
 	{
 		my_block_db = db;
-		clear_database(db);
+		clear_database(db, !IsA(pstmt->utilityStmt, DropdbStmt) && !IsA(pstmt->utilityStmt, DropStmt));
 	}
 	next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }

@@ -361,7 +361,7 @@ reconcile(int i, int64 now)
 	}
 	else if (!want || d->nslots != emk_guc_workers)
 	{
-		emk_worker_signal(d, SIGTERM);
+		emk_worker_retire(d);
 		want = false;
 	}
 	if (OidIsValid(d->db) && !want)

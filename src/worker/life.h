@@ -16,6 +16,7 @@
 #define EMK_BLOCKS			16
 #define EMK_BACKOFF_MAX		(60 * USECS_PER_SEC)
 #define EMK_HEALTHY_RUN		(10 * USECS_PER_SEC)
+#define EMK_RETIRE_LIMIT	USECS_PER_SEC	/* who was told to finish and has not ended by then is cut */
 
 typedef enum EmkSlotState
 {
@@ -34,6 +35,7 @@ typedef struct EmkSlot
 	int			fails;			/* runs in a row that ended soon and by themselves */
 	int64		since;			/* monotonic: start asked for, or running since */
 	int64		next_start;		/* monotonic */
+	int64		retire_since;	/* monotonic: told to finish and end; 0: not. The worker reads it without the lock. */
 	TimestampTz started_at;
 	pg_atomic_uint64 heartbeat; /* real time; written by the worker alone */
 	pg_atomic_uint32 wake;		/* somebody asked for a scan; set by committing backends, cleared by the worker */
@@ -84,8 +86,15 @@ typedef struct EmkStart
 	int			slot;
 	int			nslots;
 	uint32		ticket;
-	uint32		board;			/* not preloaded: dsm segment, one byte a slot: the worker was told to end */
+	uint32		board;			/* not preloaded: dsm segment that holds an EmkBoard */
 } EmkStart;
+
+/* Not preloaded: what a lone launcher and its workers tell each other; one writer a byte, so no lock. */
+typedef struct EmkBoard
+{
+	volatile char ended[EMK_MAX_WORKERS];	/* by the worker at its end: it was told to end */
+	volatile char retire[EMK_MAX_WORKERS];	/* by the launcher: the SIGTERM that comes means finish, then end */
+} EmkBoard;
 
 /* NULL when the library was not preloaded */
 extern EmkShared *emk_worker_shared;
@@ -98,6 +107,7 @@ extern void emk_worker_tell_launcher(void);
 extern void emk_worker_announce_database(Oid db);
 extern bool emk_worker_is_blocked(Oid db);	/* caller holds the lock */
 extern void emk_worker_signal(EmkDatabase *d, int signo);	/* every running worker; caller holds the lock */
+extern void emk_worker_retire(EmkDatabase *d);	/* the same, gently; to be called again and again; caller holds the lock */
 extern bool emk_worker_all_free(EmkDatabase *d);	/* caller holds the lock */
 
 /* launcher.c */

@@ -310,5 +310,7 @@ emk_worker_loop(int slot, int slots)
 		emk_worker_keep_wake();
 		woken = emk_send_wait((long) Min((us + 999) / 1000, SAFETY_POLL / 1000));
 	}
+	if (emk_worker_may_drain())
+		emk_send_drain();
 	emk_send_stop();
 }

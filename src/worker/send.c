@@ -49,6 +49,7 @@
 #define LOST_EVERY		(2 * USECS_PER_SEC)
 #define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
+#define DRAIN_FOR		(USECS_PER_SEC / 2)	/* what was open at a planned stop may be answered for so long */
 #define LOG_EVERY		(10 * USECS_PER_SEC)
 #define LOOKUP_LINGERS	(30 * USECS_PER_SEC)	/* a look-up that was given up keeps its thread about so long */
 #define MAX_LINGERING	256
@@ -75,6 +76,7 @@ static int64 lost_at = 0;
 static int64 retry_at = 0;			/* monotonic: after an error, not before */
 static int64 backoff = 0;
 static int64 logged_at = 0;
+static bool draining = false;
 static int64 deadline = PG_INT64_MAX;	/* monotonic: emk_send_wait() returns then */
 static int64 offset = 0;			/* of business time, as of the last transaction */
 static int	rotation = 0;
@@ -528,7 +530,7 @@ work(int64 mono, bool scan, int *settled)
 	now = emk_clock_now();
 	*settled = emk_settle_done(SETTLE_AT_MOST, now);
 	emk_peer_write(mono);
-	if (emk_guc_enabled && emk_setting_is_home())
+	if (emk_guc_enabled && !draining && emk_setting_is_home())
 	{
 		if (mono - lost_at >= LOST_EVERY)
 		{
@@ -747,6 +749,38 @@ emk_send_wait(long timeout_ms)
 		if (done_count > 0)
 			end = Min(end, oldest_done + SETTLE_WAIT);
 	}
+}
+
+/* A planned stop: nothing new is claimed, what is open may be answered for a moment, and what was answered is settled. */
+void
+emk_send_drain(void)
+{
+	int64		end = emk_clock_monotonic() + DRAIN_FOR;
+
+	if (emk_send_epoch == 0)
+		return;
+	draining = true;
+	retry_at = 0;
+	for (;;)
+	{
+		int64		mono = emk_clock_monotonic();
+		int64		until = done_count > 0 ? Min(end, oldest_done + SETTLE_WAIT) : end;
+
+		CHECK_FOR_INTERRUPTS();
+		emk_http_drive();
+		take_answers();
+		if (done_count > 0 && (settle_due(mono) || mono >= end))
+		{
+			run(mono, false);
+			if (retry_at > 0)
+				break;			/* it cannot be settled now: the next worker finds it given up */
+		}
+		else if (open_count == 0 || mono >= end)
+			break;
+		else if (emk_http_wait(Max(0, until - mono + 999) / 1000) == EMK_WOKE_LATCH)
+			ResetLatch(MyLatch);
+	}
+	draining = false;
 }
 
 /* ---- life ---- */

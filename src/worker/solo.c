@@ -5,7 +5,8 @@
  * failed, is followed by the next after 1 to 60 seconds, one that was told to end at once (it says so on a board in
  * dynamic shared memory).
  *
- * SIGTERM ends it with its workers until the postmaster starts it again; SIGUSR2, sent by stop_worker(), ends it for good;
+ * SIGTERM ends it with its workers until the postmaster starts it again; SIGUSR2, sent by stop_worker(), ends it for good, after
+ * its workers, which may finish what is open;
  * SIGHUP makes it forget its back-off.
  */
 #include "postgres.h"
@@ -38,7 +39,7 @@ typedef struct Child
 } Child;
 
 static Child children[EMK_MAX_WORKERS];
-static volatile char *board;	/* EMK_MAX_WORKERS bytes, written by the workers at their end */
+static EmkBoard *board;
 static volatile sig_atomic_t stop_for_good = false;
 static int	wake_pids[EMK_MAX_WORKERS]; /* in a backend: whom to wake at commit */
 
@@ -78,7 +79,7 @@ tend(EmkStart *start, int k, int64 now)
 	{
 		pfree(c->handle);
 		c->handle = NULL;
-		c->fails = board[k] || now - c->started >= EMK_HEALTHY_RUN ? 0 : c->fails + 1;
+		c->fails = board->ended[k] || now - c->started >= EMK_HEALTHY_RUN ? 0 : c->fails + 1;
 		c->next_start = now + emk_worker_backoff(c->fails);
 		if (!database_exists(start->db))
 			stop_for_good = true;
@@ -87,7 +88,7 @@ tend(EmkStart *start, int k, int64 now)
 		return now + LOOK_EVERY;
 	if (stop_for_good || now < c->next_start)
 		return stop_for_good ? now : c->next_start;
-	board[k] = 0;
+	board->ended[k] = board->retire[k] = 0;
 	s.slot = k;
 	s.nslots = start->nslots;
 	emk_worker_describe(&w, EMK_WORKER_TYPE, "emk_worker_main", &s);
@@ -102,12 +103,12 @@ tend(EmkStart *start, int k, int64 now)
 static void
 make_board(EmkStart *start)
 {
-	dsm_segment *seg = dsm_create(EMK_MAX_WORKERS, 0);
+	dsm_segment *seg = dsm_create(sizeof(EmkBoard), 0);
 
 	dsm_pin_mapping(seg);
 	start->board = dsm_segment_handle(seg);
 	board = dsm_segment_address(seg);
-	memset((char *) board, 0, EMK_MAX_WORKERS);
+	memset(board, 0, sizeof(EmkBoard));
 }
 
 static void
@@ -118,11 +119,41 @@ end_children(void)
 			TerminateBackgroundWorker(children[k].handle);
 }
 
+/* Lets the workers finish and waits for their end, for EMK_RETIRE_LIMIT at most; those that run still are to be cut. */
+static void
+retire_children(void)
+{
+	int64		deadline = emk_clock_monotonic() + EMK_RETIRE_LIMIT;
+	bool		left;
+
+	for (int k = 0; k < EMK_MAX_WORKERS; k++)
+		board->retire[k] = 1;
+	pg_memory_barrier();
+	end_children();
+	do
+	{
+		pid_t		pid;
+
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		left = false;
+		for (int k = 0; k < EMK_MAX_WORKERS; k++)
+			left |= children[k].handle != NULL && GetBackgroundWorkerPid(children[k].handle, &pid) != BGWH_STOPPED;
+	} while (left && !ShutdownRequestPending && emk_clock_monotonic() < deadline);
+	for (int k = 0; k < EMK_MAX_WORKERS; k++)
+	{
+		pid_t		pid;
+
+		if (children[k].handle != NULL && GetBackgroundWorkerPid(children[k].handle, &pid) == BGWH_STARTED)
+			kill(pid, SIGTERM);
+	}
+}
+
 /* Ends the workers and waits for them, when their number is to change. */
 static void
 renumber(EmkStart *start)
 {
-	end_children();
+	retire_children();
 	for (int k = 0; k < EMK_MAX_WORKERS; k++)
 		if (children[k].handle != NULL)
 		{
@@ -179,7 +210,10 @@ emk_worker_solo_main(Datum arg)
 						 stop_for_good ? 0 : Max(0, (next - emk_clock_monotonic()) / 1000 + 1), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
-	end_children();
+	if (stop_for_good && !ShutdownRequestPending)
+		retire_children();
+	else
+		end_children();
 	proc_exit(stop_for_good ? 0 : 1);
 }
 

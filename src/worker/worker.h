@@ -26,6 +26,7 @@ extern int	emk_worker_pass(int max_rows);
 extern void emk_send_start(int slot, int slots);
 extern TimestampTz emk_send_turn(void);
 extern bool emk_send_wait(long timeout_ms);
+extern void emk_send_drain(void);	/* before stop, half a second at most: answers of what is open are still taken and settled */
 extern void emk_send_stop(void);
 
 /*
@@ -38,15 +39,15 @@ struct EmkOutbox;
 extern bool emk_send_reserve(int32 endpoint_id);
 extern int64 emk_send_lease(void);	/* 0 outside a sending worker */
 extern void emk_send_adopt(const struct EmkOutbox *rows, int n);
-extern void emk_send_stop(void);
 
 /*
  * Life of the workers, for the loop. go_on: at the top of every turn, outside a transaction: interrupts, reload, heartbeat,
  * and once a second whether the extension is still there and nothing pauses us; false: emk_worker_loop() must return.
  * take_wake: before a scan; says whether anybody asked since the last one and clears it (not preloaded: whether the latch
- * was set or a backend signalled). keep_wake: before sleeping; a wait inside the turn may have taken the latch of a wake.
+ * was set or a backend signalled). may_drain: once go_on was false: a planned stop, what is open may be finished. keep_wake: before sleeping; a wait inside the turn may have taken the latch of a wake.
  */
 extern bool emk_worker_go_on(void);
+extern bool emk_worker_may_drain(void);
 extern bool emk_worker_take_wake(bool latch);
 extern void emk_worker_keep_wake(void);
 

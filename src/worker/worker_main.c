@@ -2,7 +2,8 @@
  * worker_main.c: the frame around the loop of one worker: signals, slot, connection as the owner, pauses, the end.
  *
  * Rules: SIGTERM is die(), so pg_terminate_backend() and DROP DATABASE ... WITH FORCE end the worker in the middle of a
- * statement; the exit code is 1. When the extension is gone the worker leaves without a word. One worker a slot: a session
+ * statement; the exit code is 1. The first SIGTERM of a planned stop (emk_worker_retire) only asks it to finish: it takes no
+ * new work, lets open transfers be answered for a moment (emk_send_drain), and leaves with 0. When the extension is gone the worker leaves without a word. One worker a slot: a session
  * lock that only we take stands behind the bookkeeping. The session is pinned: what ALTER ROLE or ALTER DATABASE set does
  * not reach our statements.
  */
@@ -35,7 +36,9 @@
 
 static EmkStart me;
 static EmkSlot *my_slot = NULL; /* in shared memory; NULL when not preloaded */
+static EmkBoard *board = NULL;	/* in dynamic shared memory; NULL when preloaded */
 static volatile sig_atomic_t told_to_end = false;
+static volatile sig_atomic_t retiring = false;
 static volatile sig_atomic_t wake_asked = false;	/* not preloaded: what EmkSlot.wake is where it is */
 static int64 last_check = 0;	/* monotonic */
 static const char *pause_reason = NULL;
@@ -46,7 +49,18 @@ PGDLLEXPORT void emk_worker_main(Datum arg);
 static void
 worker_sigterm(SIGNAL_ARGS)
 {
+	bool		planned = my_slot != NULL ? my_slot->retire_since != 0 : board != NULL && board->retire[me.slot];
+
 	told_to_end = true;
+	if (planned && !retiring)
+	{
+		int			save_errno = errno;
+
+		retiring = true;
+		SetLatch(MyLatch);
+		errno = save_errno;
+		return;
+	}
 	die(postgres_signal_arg);
 }
 
@@ -111,6 +125,7 @@ claim_slot(void)
 		slot->pid = MyProcPid;
 		slot->procno = EMK_MY_PROCNO;
 		slot->since = emk_clock_monotonic();
+		slot->retire_since = 0;
 		slot->started_at = emk_clock_real();
 		pg_atomic_write_u64(&slot->heartbeat, (uint64) slot->started_at);
 		pg_atomic_write_u32(&slot->wake, 1);
@@ -123,9 +138,10 @@ claim_slot(void)
 
 /* Not preloaded: at exit, tells the launcher whether we ended because we were told to. */
 static void
-write_board(int code, Datum board)
+write_board(int code, Datum arg)
 {
-	((char *) DatumGetPointer(board))[me.slot] = told_to_end;
+	board->ended[me.slot] = told_to_end;
+	board = NULL;				/* a signal may come when the segment is gone */
 }
 
 static void
@@ -136,7 +152,8 @@ find_board(void)
 	if (seg == NULL)
 		proc_exit(0);			/* our launcher is gone */
 	dsm_pin_mapping(seg);
-	before_shmem_exit(write_board, PointerGetDatum(dsm_segment_address(seg)));
+	board = dsm_segment_address(seg);
+	before_shmem_exit(write_board, (Datum) 0);
 }
 
 static void
@@ -229,7 +246,13 @@ emk_worker_go_on(void)
 		pg_atomic_write_u64(&my_slot->heartbeat, (uint64) emk_clock_real());
 	if (emk_clock_monotonic() - last_check >= CHECK_EVERY)
 		check_database();
-	return !is_gone && pause_reason == NULL;
+	return !is_gone && pause_reason == NULL && !retiring;
+}
+
+bool
+emk_worker_may_drain(void)
+{
+	return !is_gone && (pause_reason == NULL ? retiring : strcmp(pause_reason, "disabled") == 0);
 }
 
 bool
@@ -349,9 +372,9 @@ emk_worker_main(Datum arg)
 	{
 		if (emk_worker_go_on())
 			run_loop();
-		else if (!is_gone)
+		else if (!is_gone && !retiring)
 			idle();
-		if (is_gone)
+		if (is_gone || retiring)
 			proc_exit(0);
 	}
 }

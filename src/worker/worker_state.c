@@ -105,6 +105,25 @@ emk_worker_signal(EmkDatabase *d, int signo)
 			kill(d->slots[k].pid, signo);
 }
 
+/* A worker takes the first SIGTERM as "let what is open be answered, then end", any further one as "end". */
+void
+emk_worker_retire(EmkDatabase *d)
+{
+	int64		now = emk_clock_monotonic();
+
+	for (int k = 0; k < EMK_MAX_WORKERS; k++)
+	{
+		EmkSlot    *slot = &d->slots[k];
+		bool		first = slot->retire_since == 0;
+
+		if (slot->state != EMK_SLOT_RUNNING || (!first && now - slot->retire_since < EMK_RETIRE_LIMIT))
+			continue;
+		if (first)
+			slot->retire_since = now;
+		kill(slot->pid, SIGTERM);
+	}
+}
+
 bool
 emk_worker_all_free(EmkDatabase *d)
 {
