@@ -44,7 +44,8 @@ extern void emk_send_adopt(const struct EmkOutbox *rows, int n);
  * Life of the workers, for the loop. go_on: at the top of every turn, outside a transaction: interrupts, reload, heartbeat,
  * and once a second whether the extension is still there and nothing pauses us; false: emk_worker_loop() must return.
  * take_wake: before a scan; says whether anybody asked since the last one and clears it (not preloaded: whether the latch
- * was set or a backend signalled). may_drain: once go_on was false: a planned stop, what is open may be finished. keep_wake: before sleeping; a wait inside the turn may have taken the latch of a wake.
+ * was set or a backend signalled). keep_wake: before sleeping; a wait inside the turn may have taken the latch of a wake.
+ * may_drain: once go_on was false: a planned stop, what is open may be finished.
  */
 extern bool emk_worker_go_on(void);
 extern bool emk_worker_may_drain(void);

@@ -3,9 +3,9 @@
  *
  * Rules: SIGTERM is die(), so pg_terminate_backend() and DROP DATABASE ... WITH FORCE end the worker in the middle of a
  * statement; the exit code is 1. The first SIGTERM of a planned stop (emk_worker_retire) only asks it to finish: it takes no
- * new work, lets open transfers be answered for a moment (emk_send_drain), and leaves with 0. When the extension is gone the worker leaves without a word. One worker a slot: a session
- * lock that only we take stands behind the bookkeeping. The session is pinned: what ALTER ROLE or ALTER DATABASE set does
- * not reach our statements.
+ * new work, lets open transfers be answered for a moment (emk_send_drain), and leaves with 0. When the extension is gone the
+ * worker leaves without a word. One worker a slot: a session lock that only we take stands behind the bookkeeping. The session
+ * is pinned: what ALTER ROLE or ALTER DATABASE set does not reach our statements.
  */
 #include "postgres.h"
 
