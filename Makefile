@@ -2,7 +2,7 @@
 #
 # FLOORS is the architecture: a file includes only layers on a floor further left, and the same floor does not see
 # itself. Object order, the order of the generated SQL and the check (test/check) read this one line.
-FLOORS = base | profile template analytics experiment | event | rule | track | segment predict catalog | trigger | gate | deliver | worker | report admin
+FLOORS = base | profile template analytics experiment | event | rule | track | segment predict catalog | trigger | gate | deliver | worker | report | admin
 
 # the targets of the harness need nothing installed yet, so they stay clear of PGXS
 ifneq ($(filter test check regress isolation tap unit demo bench bench-% sandbox setup,$(MAKECMDGOALS)),)

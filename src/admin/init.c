@@ -17,6 +17,7 @@
 #include "event/event.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "report/report.h"
 #include "rule/rule.h"
 #include "segment/segment.h"
 #include "storage/lmgr.h"
@@ -237,6 +238,7 @@ emk_admin_initialize(PG_FUNCTION_ARGS)
 	}
 	emk_rule_sync_all();
 	emk_segment_restore();
+	emk_report_restore();
 	made = ensure_partitions();
 	(void) emk_admin_regrant();
 	SPI_finish();

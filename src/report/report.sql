@@ -1,4 +1,4 @@
--- report: the upkeep of timelines
+-- report: the upkeep of timelines; views on request
 CREATE FUNCTION eventmkt.timeline_key(properties jsonb, property text) RETURNS text
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_timeline_key';
 COMMENT ON FUNCTION eventmkt.timeline_key(jsonb, text) IS
@@ -20,3 +20,61 @@ COMMENT ON FUNCTION eventmkt.pack_timelines(integer) IS
 	'one pass of the upkeep that the worker does by itself; the number of days and marked profiles packed';
 REVOKE ALL ON FUNCTION eventmkt.timeline_key(jsonb, text), eventmkt.timeline_value(jsonb, text),
 	eventmkt.keep_timelines(text, text), eventmkt.drop_timelines(), eventmkt.pack_timelines(integer) FROM PUBLIC;
+
+CREATE FUNCTION eventmkt.property_numeric(properties jsonb, property text) RETURNS numeric
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_property_numeric';
+COMMENT ON FUNCTION eventmkt.property_numeric(jsonb, text) IS 'the number at a property, also one written as text; NULL where it is none';
+CREATE FUNCTION eventmkt.property_double(properties jsonb, property text) RETURNS double precision
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_property_double';
+COMMENT ON FUNCTION eventmkt.property_double(jsonb, text) IS 'the number at a property as double precision; NULL where it is none or out of range';
+CREATE FUNCTION eventmkt.property_bigint(properties jsonb, property text) RETURNS bigint
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_property_bigint';
+COMMENT ON FUNCTION eventmkt.property_bigint(jsonb, text) IS 'the whole number at a property as bigint; NULL where it is none, has a fraction or is out of range';
+CREATE FUNCTION eventmkt.property_integer(properties jsonb, property text) RETURNS integer
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_property_integer';
+COMMENT ON FUNCTION eventmkt.property_integer(jsonb, text) IS 'the whole number at a property as integer; NULL where it is none, has a fraction or is out of range';
+CREATE FUNCTION eventmkt.property_boolean(properties jsonb, property text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_property_boolean';
+COMMENT ON FUNCTION eventmkt.property_boolean(jsonb, text) IS 'true or false at a property, also as the words and digits of PostgreSQL; NULL where it is neither';
+CREATE FUNCTION eventmkt.property_date(properties jsonb, property text) RETURNS date
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_property_date';
+COMMENT ON FUNCTION eventmkt.property_date(jsonb, text) IS 'the day at a property, ISO 8601, as it is written; NULL where it is none';
+CREATE FUNCTION eventmkt.property_timestamptz(properties jsonb, property text) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_property_timestamptz';
+COMMENT ON FUNCTION eventmkt.property_timestamptz(jsonb, text) IS 'the time at a property, ISO 8601, UTC where it names no zone; NULL where it is none';
+
+CREATE FUNCTION eventmkt.expose_property(event text, property text, type text, column_name text DEFAULT NULL,
+	comment text DEFAULT NULL) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_report_expose';
+COMMENT ON FUNCTION eventmkt.expose_property(text, text, text, text, text) IS
+	'shows a property as a typed column of the view eventmkt_bi.event_<name>, which it makes when it is the first; returns the view';
+CREATE FUNCTION eventmkt.hide_property(event text, property text) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_report_hide';
+COMMENT ON FUNCTION eventmkt.hide_property(text, text) IS
+	'takes the column of a property from the view of its event, and the view with the last one';
+CREATE FUNCTION eventmkt.create_funnel(name text, steps text[], within interval DEFAULT '7 days', history interval DEFAULT NULL,
+	comment text DEFAULT NULL) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_report_create_funnel';
+COMMENT ON FUNCTION eventmkt.create_funnel(text, text[], interval, interval, text) IS
+	'makes the view eventmkt_bi.funnel_<name>: how many people come how far along a list of events; returns the view';
+CREATE FUNCTION eventmkt.replace_funnel(name text, steps text[], within interval DEFAULT '7 days', history interval DEFAULT NULL,
+	comment text DEFAULT NULL) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_report_replace_funnel';
+COMMENT ON FUNCTION eventmkt.replace_funnel(text, text[], interval, interval, text) IS
+	'gives a funnel another definition; what reads its view stays';
+CREATE FUNCTION eventmkt.drop_funnel(name text) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_report_drop_funnel';
+COMMENT ON FUNCTION eventmkt.drop_funnel(text) IS 'ends a funnel and its view';
+CREATE FUNCTION eventmkt.create_goal(name text, event text, within interval DEFAULT '7 days', revenue text DEFAULT NULL,
+	comment text DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_report_create_goal';
+COMMENT ON FUNCTION eventmkt.create_goal(text, text, interval, text, text) IS
+	'names what messages are meant to bring about and the property with its revenue; eventmkt_bi.conversions counts it for each rule';
+CREATE FUNCTION eventmkt.drop_goal(name text) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_report_drop_goal';
+COMMENT ON FUNCTION eventmkt.drop_goal(text) IS 'ends a goal';
+REVOKE ALL ON FUNCTION eventmkt.property_numeric(jsonb, text), eventmkt.property_double(jsonb, text), eventmkt.property_bigint(jsonb, text), 
+	eventmkt.property_integer(jsonb, text), eventmkt.property_boolean(jsonb, text), eventmkt.property_date(jsonb, text), eventmkt.property_timestamptz(jsonb, text),
+	eventmkt.expose_property(text, text, text, text, text), eventmkt.hide_property(text, text),
+	eventmkt.create_funnel(text, text[], interval, interval, text), eventmkt.replace_funnel(text, text[], interval, interval, text),
+	eventmkt.drop_funnel(text), eventmkt.create_goal(text, text, interval, text, text), eventmkt.drop_goal(text) FROM PUBLIC;

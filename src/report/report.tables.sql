@@ -35,6 +35,32 @@ COMMENT ON COLUMN eventmkt_bi.rules.count IS 'how often the event must come befo
 COMMENT ON COLUMN eventmkt_bi.rules.live_runs IS 'runs that wait for their time, or for the rule to be enabled';
 COMMENT ON COLUMN eventmkt_bi.rules.open_deliveries IS 'messages queued, on the wire or being tried again';
 COMMENT ON COLUMN eventmkt_bi.rules.late_cancel IS 'cancelling events that came after the message was delivered';
+COMMENT ON COLUMN eventmkt_bi.rules.rule_id IS 'number of the rule, the same for all its versions';
+COMMENT ON COLUMN eventmkt_bi.rules.rule IS 'name of the rule';
+COMMENT ON COLUMN eventmkt_bi.rules.version IS 'the version that starts runs now';
+COMMENT ON COLUMN eventmkt_bi.rules.enabled IS 'whether it starts runs';
+COMMENT ON COLUMN eventmkt_bi.rules.disabled_reason IS 'why it does not; NULL: it does';
+COMMENT ON COLUMN eventmkt_bi.rules.on_event IS 'the event that starts it; * is any event of the app';
+COMMENT ON COLUMN eventmkt_bi.rules.where_event IS 'condition on the properties of the event; NULL: none';
+COMMENT ON COLUMN eventmkt_bi.rules.where_profile IS 'condition on the traits of the person; NULL: none';
+COMMENT ON COLUMN eventmkt_bi.rules.per IS 'the property that tells one cart, product or order from another; NULL: none';
+COMMENT ON COLUMN eventmkt_bi.rules.unless IS 'the events that cancel it';
+COMMENT ON COLUMN eventmkt_bi.rules.unless_where IS 'condition on the properties of those; NULL: none';
+COMMENT ON COLUMN eventmkt_bi.rules.after IS 'how long it waits before it sends';
+COMMENT ON COLUMN eventmkt_bi.rules.on_repeat IS 'what happens when the event comes again while it waits: ignore, debounce, replace, parallel';
+COMMENT ON COLUMN eventmkt_bi.rules.reentry IS 'least time between two messages to the same person; NULL: none';
+COMMENT ON COLUMN eventmkt_bi.rules.send_to IS 'the endpoint; none: it only records';
+COMMENT ON COLUMN eventmkt_bi.rules.priority IS 'the higher is sent first';
+COMMENT ON COLUMN eventmkt_bi.rules.made_at IS 'when its first version was made';
+COMMENT ON COLUMN eventmkt_bi.rules.changed_at IS 'when this version was made';
+COMMENT ON COLUMN eventmkt_bi.rules.delivered IS 'runs that ended with a message that was delivered';
+COMMENT ON COLUMN eventmkt_bi.rules.dead IS 'runs that ended with a message that could not be delivered';
+COMMENT ON COLUMN eventmkt_bi.rules.cancelled IS 'runs ended by a cancelling event';
+COMMENT ON COLUMN eventmkt_bi.rules.expired IS 'runs that were too late to send';
+COMMENT ON COLUMN eventmkt_bi.rules.suppressed IS 'runs of people who were not to get the message';
+COMMENT ON COLUMN eventmkt_bi.rules.recorded IS 'runs of a rule that only records';
+COMMENT ON COLUMN eventmkt_bi.rules.last_decided_at IS 'when it last decided anything';
+COMMENT ON COLUMN eventmkt_bi.rules.where_segment IS 'the segment people must be in; NULL: none';
 
 CREATE OR REPLACE VIEW eventmkt_bi.decisions_by_rule AS
 	SELECT d.decided_at::date AS day, d.rule, d.outcome, d.reason, pg_catalog.count(*) AS decisions,
@@ -43,6 +69,12 @@ CREATE OR REPLACE VIEW eventmkt_bi.decisions_by_rule AS
 COMMENT ON VIEW eventmkt_bi.decisions_by_rule IS
 	'decisions by day, rule, outcome and reason; held and late_cancel are not final, every other ends a run';
 COMMENT ON COLUMN eventmkt_bi.decisions_by_rule.day IS 'day of the decision in the time zone of the session';
+COMMENT ON COLUMN eventmkt_bi.decisions_by_rule.rule IS 'name of the rule';
+COMMENT ON COLUMN eventmkt_bi.decisions_by_rule.outcome IS 'delivered, dead, cancelled, expired, suppressed, recorded; held and late_cancel do not end a run';
+COMMENT ON COLUMN eventmkt_bi.decisions_by_rule.reason IS 'why; NULL where the outcome says it all';
+COMMENT ON COLUMN eventmkt_bi.decisions_by_rule.decisions IS 'how many';
+COMMENT ON COLUMN eventmkt_bi.decisions_by_rule.profiles IS 'people they were about';
+COMMENT ON COLUMN eventmkt_bi.decisions_by_rule.last_at IS 'time of the last one';
 
 CREATE OR REPLACE VIEW eventmkt_bi.latency AS
 	WITH measured AS (
@@ -72,6 +104,13 @@ CREATE OR REPLACE VIEW eventmkt_bi.latency AS
 COMMENT ON VIEW eventmkt_bi.latency IS 'how long each step of a message took, per rule, over the last hour, the last day, and all';
 COMMENT ON COLUMN eventmkt_bi.latency.measure IS
 	'event to pending: known → run made; due to sent: due (or the clock moved past it) → first try; sent to answered: a try';
+COMMENT ON COLUMN eventmkt_bi.latency.period IS 'hour and day: the last one; all: all that is kept';
+COMMENT ON COLUMN eventmkt_bi.latency.rule IS 'name of the rule';
+COMMENT ON COLUMN eventmkt_bi.latency.n IS 'how many were measured';
+COMMENT ON COLUMN eventmkt_bi.latency.p50_ms IS 'half took at most so many milliseconds';
+COMMENT ON COLUMN eventmkt_bi.latency.p95_ms IS '95 of 100 took at most so many milliseconds';
+COMMENT ON COLUMN eventmkt_bi.latency.p99_ms IS '99 of 100 took at most so many milliseconds';
+COMMENT ON COLUMN eventmkt_bi.latency.max_ms IS 'the slowest, milliseconds';
 
 CREATE OR REPLACE VIEW eventmkt_bi.queue AS
 	SELECT q.what, q.n, q.oldest, CASE WHEN q.oldest <= c.now THEN c.now - q.oldest END AS age
@@ -101,6 +140,9 @@ CREATE OR REPLACE VIEW eventmkt_bi.queue AS
 	ORDER BY q.step;
 COMMENT ON VIEW eventmkt_bi.queue IS 'what is not yet done: depth and age of every queue';
 COMMENT ON COLUMN eventmkt_bi.queue.oldest IS 'when the oldest was due, ready or made; NULL for work, which has no order';
+COMMENT ON COLUMN eventmkt_bi.queue.what IS 'name of the queue';
+COMMENT ON COLUMN eventmkt_bi.queue.n IS 'how many wait in it';
+COMMENT ON COLUMN eventmkt_bi.queue.age IS 'how long the oldest has been waiting; NULL: nothing is late';
 
 CREATE OR REPLACE VIEW eventmkt_bi.endpoints AS
 	SELECT e.endpoint_id, e.name AS endpoint,
@@ -127,6 +169,20 @@ COMMENT ON VIEW eventmkt_bi.endpoints IS 'where messages go and how well they ar
 COMMENT ON COLUMN eventmkt_bi.endpoints.state IS 'ok, failing (the breaker is open until next_try_at), no secret, disabled';
 COMMENT ON COLUMN eventmkt_bi.endpoints.failures IS 'tries in a row that failed';
 COMMENT ON COLUMN eventmkt_bi.endpoints.success_rate_last_day IS 'delivered of all messages settled in the last day; 1 is best';
+COMMENT ON COLUMN eventmkt_bi.endpoints.endpoint_id IS 'number of the endpoint';
+COMMENT ON COLUMN eventmkt_bi.endpoints.endpoint IS 'name of the endpoint';
+COMMENT ON COLUMN eventmkt_bi.endpoints.host IS 'host of its address';
+COMMENT ON COLUMN eventmkt_bi.endpoints.disabled_reason IS 'why it is disabled; NULL: it is not';
+COMMENT ON COLUMN eventmkt_bi.endpoints.failing_since IS 'since when tries fail; NULL: they do not';
+COMMENT ON COLUMN eventmkt_bi.endpoints.next_try_at IS 'when it is tried again while it fails';
+COMMENT ON COLUMN eventmkt_bi.endpoints.last_success_at IS 'last try that succeeded';
+COMMENT ON COLUMN eventmkt_bi.endpoints.last_failure_at IS 'last try that failed';
+COMMENT ON COLUMN eventmkt_bi.endpoints.last_error IS 'what was wrong then';
+COMMENT ON COLUMN eventmkt_bi.endpoints.max_in_flight IS 'most requests at a time';
+COMMENT ON COLUMN eventmkt_bi.endpoints.rate_limit IS 'most requests a second; NULL: no limit';
+COMMENT ON COLUMN eventmkt_bi.endpoints.open_deliveries IS 'messages queued, on the wire or being tried again';
+COMMENT ON COLUMN eventmkt_bi.endpoints.delivered_last_day IS 'messages delivered in the last day';
+COMMENT ON COLUMN eventmkt_bi.endpoints.dead_last_day IS 'messages given up in the last day';
 
 CREATE OR REPLACE VIEW eventmkt_bi.dead_letters AS
 	SELECT d.id AS delivery_id, d.rule, e.name AS endpoint, d.profile_id, d.key, d.attempts, d.last_status, d.last_error,
@@ -135,6 +191,17 @@ CREATE OR REPLACE VIEW eventmkt_bi.dead_letters AS
 	WHERE d.status = 'dead';
 COMMENT ON VIEW eventmkt_bi.dead_letters IS 'messages that could not be delivered; eventmkt.redeliver(delivery_id) tries again';
 COMMENT ON COLUMN eventmkt_bi.dead_letters.last_status IS 'HTTP status of the last try; NULL when no answer came';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.delivery_id IS 'id of the message, the webhook-id';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.rule IS 'name of the rule';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.endpoint IS 'name of the endpoint; NULL: it was dropped';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.profile_id IS 'the person it was for';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.key IS 'value of the property that the rule goes by; empty: none';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.attempts IS 'how often it was tried';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.last_error IS 'what was wrong at the last try';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.event_id IS 'the event it was about';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.due_at IS 'when it was due';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.first_sent_at IS 'first try';
+COMMENT ON COLUMN eventmkt_bi.dead_letters.dead_at IS 'when it was given up';
 
 CREATE OR REPLACE VIEW eventmkt_bi.events_by_day AS
 	SELECT e.occurred_at::date AS day, e.name AS event, pg_catalog.count(*) AS events,
@@ -143,6 +210,9 @@ CREATE OR REPLACE VIEW eventmkt_bi.events_by_day AS
 COMMENT ON VIEW eventmkt_bi.events_by_day IS 'events by day and name, the ones that the engine makes too';
 COMMENT ON COLUMN eventmkt_bi.events_by_day.day IS 'day it happened, in the time zone of the session';
 COMMENT ON COLUMN eventmkt_bi.events_by_day.profiles IS 'ids as stored: a person known by two ids before a merge counts twice';
+COMMENT ON COLUMN eventmkt_bi.events_by_day.event IS 'name of the event';
+COMMENT ON COLUMN eventmkt_bi.events_by_day.events IS 'how many';
+COMMENT ON COLUMN eventmkt_bi.events_by_day.last_received_at IS 'when the last of them became known';
 
 -- one row a step of a profile's way, by the id it is stored under
 CREATE OR REPLACE VIEW eventmkt_data.profile_step AS
@@ -190,6 +260,188 @@ COMMENT ON COLUMN eventmkt_bi.timeline.profile_id IS 'canonical id: what came un
 COMMENT ON COLUMN eventmkt_bi.timeline.kind IS 'event, run, delivery, decision';
 COMMENT ON COLUMN eventmkt_bi.timeline.what IS 'the name of the event, or of the rule';
 COMMENT ON COLUMN eventmkt_bi.timeline.step IS 'orders what has the same time: event, run, delivery, decision';
+COMMENT ON COLUMN eventmkt_bi.timeline.at IS 'when it happened';
+COMMENT ON COLUMN eventmkt_bi.timeline.detail IS 'numbers, states and reasons, as JSON';
+
+-- every event that carries a property of interest: eventmkt_bi.event_<name>, made by expose_property() (expose.c)
+CREATE TABLE IF NOT EXISTS eventmkt_data.exposed_property (
+	event		text COLLATE "C" NOT NULL,
+	property	text COLLATE "C" NOT NULL,
+	type		text COLLATE "C" NOT NULL,
+	column_name	text COLLATE "C" NOT NULL,
+	comment		text,
+	position	int NOT NULL,					-- orders the columns of the view
+	changed_at	timestamptz NOT NULL,
+	PRIMARY KEY (event, property),
+	UNIQUE (event, column_name)
+);
+COMMENT ON TABLE eventmkt_data.exposed_property IS 'properties that the views eventmkt_bi.event_<name> show, typed';
+
+CREATE TABLE IF NOT EXISTS eventmkt_data.funnel (
+	name		text COLLATE "C" PRIMARY KEY,
+	steps		text[] COLLATE "C" NOT NULL,
+	within		interval NOT NULL,
+	history		interval,						-- NULL: all there is
+	comment		text,
+	changed_at	timestamptz NOT NULL
+);
+COMMENT ON TABLE eventmkt_data.funnel IS 'funnels, each the view eventmkt_bi.funnel_<name>';
+
+CREATE TABLE IF NOT EXISTS eventmkt_data.goal (
+	name		text COLLATE "C" PRIMARY KEY,
+	event		text COLLATE "C" NOT NULL,
+	within		interval NOT NULL,
+	revenue		text COLLATE "C",				-- an exposed property; NULL: the goal has none
+	comment		text,
+	changed_at	timestamptz NOT NULL
+);
+COMMENT ON TABLE eventmkt_data.goal IS 'events that messages are meant to bring about; eventmkt_bi.conversions says how often they did';
+
+CREATE OR REPLACE VIEW eventmkt_bi.exposed_properties AS
+	SELECT x.event, x.property, x.type, 'event_' || x.event AS view, x.column_name, x.comment, x.changed_at
+	FROM eventmkt_data.exposed_property x ORDER BY x.event, x.position;
+COMMENT ON VIEW eventmkt_bi.exposed_properties IS 'the properties that the views of events show, see eventmkt.expose_property()';
+COMMENT ON COLUMN eventmkt_bi.exposed_properties.event IS 'name of the event';
+COMMENT ON COLUMN eventmkt_bi.exposed_properties.property IS 'name of the property';
+COMMENT ON COLUMN eventmkt_bi.exposed_properties.type IS 'type of the column; what does not convert to it is NULL there';
+COMMENT ON COLUMN eventmkt_bi.exposed_properties.view IS 'view of the schema eventmkt_bi that has the column';
+COMMENT ON COLUMN eventmkt_bi.exposed_properties.column_name IS 'name of the column';
+COMMENT ON COLUMN eventmkt_bi.exposed_properties.comment IS 'what was said about it; NULL: nothing';
+COMMENT ON COLUMN eventmkt_bi.exposed_properties.changed_at IS 'when it was exposed, or given another type';
+
+CREATE OR REPLACE VIEW eventmkt_bi.funnels AS
+	SELECT f.name, 'funnel_' || f.name AS view, f.steps, f.within, f.history, f.comment, f.changed_at
+	FROM eventmkt_data.funnel f ORDER BY f.name;
+COMMENT ON VIEW eventmkt_bi.funnels IS 'every funnel there is; its steps are the rows of the view named in the column view';
+COMMENT ON COLUMN eventmkt_bi.funnels.name IS 'name of the funnel';
+COMMENT ON COLUMN eventmkt_bi.funnels.view IS 'view of the schema eventmkt_bi with a row for each step';
+COMMENT ON COLUMN eventmkt_bi.funnels.steps IS 'names of the events in order';
+COMMENT ON COLUMN eventmkt_bi.funnels.within IS 'all steps lie within this time after the first';
+COMMENT ON COLUMN eventmkt_bi.funnels.history IS 'only events of the last so many days count; NULL: all';
+COMMENT ON COLUMN eventmkt_bi.funnels.comment IS 'what was said about it; NULL: nothing';
+COMMENT ON COLUMN eventmkt_bi.funnels.changed_at IS 'when it was made, or given another definition';
+
+CREATE OR REPLACE VIEW eventmkt_bi.goals AS
+	SELECT g.name, g.event, g.within, g.revenue, g.comment, g.changed_at FROM eventmkt_data.goal g ORDER BY g.name;
+COMMENT ON VIEW eventmkt_bi.goals IS 'every goal there is: what messages are meant to bring about';
+COMMENT ON COLUMN eventmkt_bi.goals.name IS 'name of the goal';
+COMMENT ON COLUMN eventmkt_bi.goals.event IS 'the event that reaches it';
+COMMENT ON COLUMN eventmkt_bi.goals.within IS 'it counts for a message when it happens within this time after the first try to send it';
+COMMENT ON COLUMN eventmkt_bi.goals.revenue IS 'the property with its revenue; NULL: it has none';
+COMMENT ON COLUMN eventmkt_bi.goals.comment IS 'what was said about it; NULL: nothing';
+COMMENT ON COLUMN eventmkt_bi.goals.changed_at IS 'when it was made';
+
+-- Credit is given once: to the last message before the event, whichever rule sent it.
+CREATE OR REPLACE VIEW eventmkt_bi.conversion_events AS
+	WITH sent AS MATERIALIZED (
+		SELECT d.id, d.rule, COALESCE(a.profile_id, d.profile_id) AS profile_id, d.first_sent_at AS at
+		FROM eventmkt_data.delivery d LEFT JOIN eventmkt_data.alias a ON a.alias = d.profile_id
+		WHERE d.status = 'delivered' AND d.first_sent_at IS NOT NULL
+	), reached AS (
+		SELECT g.name AS goal, g.within, e.event_id, COALESCE(a.profile_id, e.profile_id) AS profile_id, e.occurred_at AS at,
+			CASE WHEN g.revenue IS NOT NULL THEN eventmkt.property_numeric(e.properties, g.revenue) END AS revenue
+		FROM eventmkt_data.goal g
+		JOIN eventmkt_data.event e ON e.name = g.event
+		LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id
+		WHERE e.conflict_of IS NULL AND e.occurred_at >= (SELECT pg_catalog.min(at) FROM sent)
+	)
+	SELECT r.goal, s.rule, r.event_id, r.profile_id, r.at AS occurred_at, r.revenue, s.id AS delivery_id, s.at AS sent_at,
+		r.at - s.at AS took,
+		pg_catalog.row_number() OVER (PARTITION BY r.goal, r.event_id ORDER BY s.at DESC, s.id DESC) = 1 AS credited
+	FROM reached r JOIN sent s ON s.profile_id = r.profile_id AND s.at <= r.at
+		AND r.at <= pg_catalog.timezone('UTC', pg_catalog.timezone('UTC', s.at) + r.within);
+COMMENT ON VIEW eventmkt_bi.conversion_events IS
+	'events that reached a goal within its time after a message: a row for each such message and event, one of them credited';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.goal IS 'name of the goal';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.rule IS 'the rule that sent the message';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.event_id IS 'the event that reached the goal';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.profile_id IS 'canonical id of the person';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.occurred_at IS 'when the event happened';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.revenue IS 'revenue of the event; sum it over credited rows only, or it counts for several messages';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.delivery_id IS 'the message';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.sent_at IS 'first try to send it';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.took IS 'from the message to the event';
+COMMENT ON COLUMN eventmkt_bi.conversion_events.credited IS 'this was the last message before the event, over all rules; one a goal and event';
+
+CREATE OR REPLACE VIEW eventmkt_bi.conversions AS
+	SELECT s.rule, g.name AS goal, s.sends, s.profiles, COALESCE(f.conversions, 0) AS conversions,
+		COALESCE(f.converted_profiles, 0) AS converted_profiles,
+		pg_catalog.round(COALESCE(f.conversions, 0)::numeric / s.sends, 4) AS conversion_rate,
+		COALESCE(f.credited_events, 0) AS credited_events,
+		CASE WHEN g.revenue IS NOT NULL THEN COALESCE(f.revenue, 0) END AS revenue, f.median_time
+	FROM (SELECT d.rule, pg_catalog.count(*) AS sends,
+			pg_catalog.count(DISTINCT COALESCE(a.profile_id, d.profile_id)) AS profiles
+		FROM eventmkt_data.delivery d LEFT JOIN eventmkt_data.alias a ON a.alias = d.profile_id
+		WHERE d.status = 'delivered' AND d.first_sent_at IS NOT NULL GROUP BY d.rule) s
+	CROSS JOIN eventmkt_data.goal g
+	LEFT JOIN (SELECT c.rule, c.goal, pg_catalog.count(DISTINCT c.delivery_id) AS conversions,
+			pg_catalog.count(DISTINCT c.profile_id) AS converted_profiles,
+			pg_catalog.count(*) FILTER (WHERE c.credited) AS credited_events,
+			pg_catalog.sum(c.revenue) FILTER (WHERE c.credited) AS revenue,
+			pg_catalog.percentile_cont(0.5) WITHIN GROUP (ORDER BY c.took) AS median_time
+		FROM eventmkt_bi.conversion_events c GROUP BY c.rule, c.goal) f ON f.rule = s.rule AND f.goal = g.name;
+COMMENT ON VIEW eventmkt_bi.conversions IS 'what the messages of each rule brought: how many were followed by the goal, and its revenue';
+COMMENT ON COLUMN eventmkt_bi.conversions.rule IS 'name of the rule';
+COMMENT ON COLUMN eventmkt_bi.conversions.goal IS 'name of the goal';
+COMMENT ON COLUMN eventmkt_bi.conversions.sends IS 'messages delivered';
+COMMENT ON COLUMN eventmkt_bi.conversions.profiles IS 'people who got one';
+COMMENT ON COLUMN eventmkt_bi.conversions.conversions IS 'messages followed by the goal within its time';
+COMMENT ON COLUMN eventmkt_bi.conversions.converted_profiles IS 'people who did so';
+COMMENT ON COLUMN eventmkt_bi.conversions.conversion_rate IS 'conversions of sends, 0 to 1; it does not say what would have happened without the message';
+COMMENT ON COLUMN eventmkt_bi.conversions.credited_events IS 'events whose last message before was of this rule; they add up over rules';
+COMMENT ON COLUMN eventmkt_bi.conversions.revenue IS 'revenue of the credited events, adds up over rules; NULL: the goal has none';
+COMMENT ON COLUMN eventmkt_bi.conversions.median_time IS 'from the message to the goal';
+
+CREATE OR REPLACE VIEW eventmkt_bi.triggered_and_scheduled AS
+	SELECT d.decided_at::date AS day, CASE WHEN r.after > '0'::interval THEN 'scheduled' ELSE 'triggered' END AS kind,
+		pg_catalog.count(*) AS runs, pg_catalog.count(DISTINCT d.profile_id) AS profiles,
+		pg_catalog.count(*) FILTER (WHERE d.outcome = 'delivered') AS delivered,
+		pg_catalog.count(*) FILTER (WHERE d.outcome = 'dead') AS dead,
+		pg_catalog.count(*) FILTER (WHERE d.outcome = 'cancelled') AS cancelled,
+		pg_catalog.count(*) FILTER (WHERE d.outcome = 'expired') AS expired,
+		pg_catalog.count(*) FILTER (WHERE d.outcome = 'suppressed') AS suppressed,
+		pg_catalog.count(*) FILTER (WHERE d.outcome = 'recorded') AS recorded,
+		pg_catalog.round(pg_catalog.count(*) FILTER (WHERE d.outcome IN ('delivered', 'recorded'))::numeric
+			/ pg_catalog.count(*), 4) AS success_rate
+	FROM eventmkt_data.decision d
+	JOIN eventmkt_data.rule r ON r.rule_id = d.rule_id AND r.version = d.rule_version
+	WHERE d.outcome NOT IN ('held', 'late_cancel') GROUP BY 1, 2;
+COMMENT ON VIEW eventmkt_bi.triggered_and_scheduled IS
+	'runs that ended, by day: those of rules that answer an event at once beside those of rules that wait first';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.day IS 'day it ended, in the time zone of the session';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.kind IS 'triggered: sent as the event comes; scheduled: after the delay of the rule';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.runs IS 'runs that ended, whatever their outcome';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.profiles IS 'people they were about';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.delivered IS 'ended with a message that was delivered';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.dead IS 'ended with a message that could not be delivered';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.cancelled IS 'ended by a cancelling event, or with the rule';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.expired IS 'ended because it was too late to send';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.suppressed IS 'ended because the person was not to get it';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.recorded IS 'of rules that only record';
+COMMENT ON COLUMN eventmkt_bi.triggered_and_scheduled.success_rate IS 'delivered and recorded of all runs, 0 to 1';
+
+CREATE OR REPLACE VIEW eventmkt_bi.cohorts AS
+	WITH seen AS (
+		SELECT COALESCE(a.profile_id, e.profile_id) AS profile_id, pg_catalog.date_trunc('week', e.occurred_at)::date AS week
+		FROM eventmkt_data.event e LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id
+		WHERE e.depth = 0 AND e.conflict_of IS NULL GROUP BY 1, 2
+	), active AS MATERIALIZED (
+		SELECT p.cohort, p.week, pg_catalog.count(*) AS profiles
+		FROM (SELECT s.week, pg_catalog.min(s.week) OVER (PARTITION BY s.profile_id) AS cohort FROM seen s) p GROUP BY 1, 2
+	)
+	SELECT c.cohort, w.n AS week, c.profiles, COALESCE(a.profiles, 0) AS active,
+		pg_catalog.round(COALESCE(a.profiles, 0)::numeric / c.profiles, 4) AS retention
+	FROM active c
+	CROSS JOIN LATERAL pg_catalog.generate_series(0, ((SELECT pg_catalog.max(week) FROM active) - c.cohort) / 7) AS w (n)
+	LEFT JOIN active a ON a.cohort = c.cohort AND a.week = c.cohort + 7 * w.n
+	WHERE c.week = c.cohort
+	ORDER BY c.cohort, w.n;
+COMMENT ON VIEW eventmkt_bi.cohorts IS 'people by the week in which they were first seen, and how many of them came back in each week after';
+COMMENT ON COLUMN eventmkt_bi.cohorts.cohort IS 'Monday of the week of their first event, in the time zone of the session';
+COMMENT ON COLUMN eventmkt_bi.cohorts.week IS 'weeks since then; 0 is the first itself';
+COMMENT ON COLUMN eventmkt_bi.cohorts.profiles IS 'people of the cohort, by their canonical ids';
+COMMENT ON COLUMN eventmkt_bi.cohorts.active IS 'those of them with an event of the app in that week';
+COMMENT ON COLUMN eventmkt_bi.cohorts.retention IS 'active of profiles, 0 to 1';
 
 -- timelines: the history of each profile, packed; derived from the event table, see src/report/upkeep.c. The packed column is of a
 -- type of the extension, so it goes when the extension is dropped: the rest is then emptied and packed anew.
@@ -241,3 +493,5 @@ CREATE OR REPLACE VIEW eventmkt_bi.profile_timelines AS
 	GROUP BY 1;
 COMMENT ON VIEW eventmkt_bi.profile_timelines IS
 	'everything each profile did as one timeline: packed days from eventmkt_data.timeline, the rest from the event table';
+COMMENT ON COLUMN eventmkt_bi.profile_timelines.profile_id IS 'canonical id of the person';
+COMMENT ON COLUMN eventmkt_bi.profile_timelines.t IS 'all their events as one packed value, for the functions over history';

@@ -32,3 +32,9 @@ COMMENT ON COLUMN eventmkt_bi.segments.kind IS
 	'traits: a condition on the profile; behaviour: what it did or did not do; segments: of other segments; query: SQL';
 COMMENT ON COLUMN eventmkt_bi.segments.definition IS 'the arguments it was made with';
 COMMENT ON COLUMN eventmkt_bi.segments.used_by IS 'rules and segments that name it; NULL: nothing does, so it can be dropped';
+COMMENT ON COLUMN eventmkt_bi.segments.name IS 'name of the segment';
+COMMENT ON COLUMN eventmkt_bi.segments.view IS 'view of the schema eventmkt_bi with its profiles';
+COMMENT ON COLUMN eventmkt_bi.segments.comment IS 'what was said about it; NULL: nothing';
+COMMENT ON COLUMN eventmkt_bi.segments.created_at IS 'when it was made';
+COMMENT ON COLUMN eventmkt_bi.segments.changed_at IS 'when it was last given a definition';
+COMMENT ON COLUMN eventmkt_bi.segments.owner IS 'the role that made it';
