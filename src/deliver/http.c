@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -31,6 +32,8 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/wait_event.h"
+
+#include <resolv.h>				/* last: it defines _res, which the server's headers use as a name */
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "eventmkt needs libcurl 7.87 or later (CURLOPT_QUICK_EXIT)"
@@ -393,6 +396,28 @@ emk_http_resolved(int slot)
 	return transfers[slot] != NULL && transfers[slot]->resolved;
 }
 
+/* All threads of this process but the first are curl's, one a look-up. */
+int
+emk_http_lookups(void)
+{
+	char		text[512];
+	char	   *p;
+	int			threads = 0;
+	int			fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t		n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return -1;
+	text[n] = '\0';
+	p = strrchr(text, ')');		/* the name of the program may hold anything; what follows is field 3 */
+	for (int field = 2; p != NULL && field < 20; field++)
+		p = strchr(p + 1, ' ');
+	threads = p != NULL ? atoi(p + 1) : 0;
+	return threads > 0 ? threads - 1 : -1;
+}
+
 bool
 emk_http_take_resolved(void)
 {
@@ -546,6 +571,23 @@ stop_at_exit(int code, Datum arg)
 	emk_http_stop();
 }
 
+/*
+ * A name server that is silent holds the thread of a look-up for as long as the resolver has patience, by default 10 s a server:
+ * at most 2 s a question and two of them, unless resolv.conf says less or the environment says anything.
+ */
+static void
+bound_lookups(void)
+{
+#ifdef __GLIBC__
+	char		options[64];
+
+	if (getenv("RES_OPTIONS") != NULL || res_init() != 0)
+		return;
+	snprintf(options, sizeof(options), "timeout:%d attempts:%d", Min(_res.retrans, 2), Min(_res.retry, 2));
+	setenv("RES_OPTIONS", options, 0);
+#endif
+}
+
 int
 emk_http_start(void)
 {
@@ -559,6 +601,7 @@ emk_http_start(void)
 			ereport(ERROR,
 					(errcode(ERRCODE_EMK_WORKER),
 					 errmsg("could not start libcurl")));
+		bound_lookups();
 		on_proc_exit(stop_at_exit, (Datum) 0);
 		registered = true;
 	}

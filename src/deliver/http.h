@@ -62,6 +62,8 @@ extern void emk_http_drive(void);
 extern const EmkAnswer *emk_http_answer(void);
 /* Has the request left the stage of looking up its host's name? */
 extern bool emk_http_resolved(int slot);
+/* Threads that look up names, also for requests that were given up; -1: the system does not say. */
+extern int	emk_http_lookups(void);
 /* Has any request left that stage since the last call? */
 extern bool emk_http_take_resolved(void);
 /* Sleeps on sockets, latch, postmaster death and time. Does not reset the latch. */

@@ -20,11 +20,19 @@
 
 #define WRITE_EVERY		(10 * USECS_PER_SEC)
 #define SHARE			2		/* an endpoint may hold so many times the slots that are free */
-#define MAX_LOOKUPS		32		/* names looked up at once, each holds a thread */
-#define WARM_FOR		(55 * USECS_PER_SEC)	/* less than curl keeps an address */
 
 EmkPeer   **emk_peers = NULL;
 int			emk_peer_count = 0;
+
+/*
+ * So many names may be under look-up, each in a thread that lives until the name server answers or is given up, for one more to
+ * begin. Names that failed last time never take the room of new ones, and those never that of names that are known to resolve.
+ */
+static const int lookup_limit[] = {
+	[EMK_NAME_NEW] = 44,
+	[EMK_NAME_KNOWN] = 60,
+	[EMK_NAME_FAILED] = 16
+};
 
 static HTAB *table = NULL;
 static int	my_slot = 0;
@@ -185,6 +193,7 @@ load_one(uint64 row)
 		p->maybe = true;
 		p->low = DT_NOBEGIN;
 		p->warm_until = 0;
+		p->host = EMK_NAME_NEW;
 	}
 	p->exists = true;
 	p->enabled = enabled && p->disable == NULL; /* one that is to be disabled stays so until that is written */
@@ -289,6 +298,12 @@ emk_peer_refresh(void)
 
 /* ---- flow ---- */
 
+bool
+emk_peer_is_cold(const EmkPeer *p, int64 mono)
+{
+	return p->warm_until < mono && !p->literal;
+}
+
 int
 emk_peer_capacity(EmkPeer *p, TimestampTz now, int64 mono, int64 *when)
 {
@@ -304,8 +319,8 @@ emk_peer_capacity(EmkPeer *p, TimestampTz now, int64 mono, int64 *when)
 	/* the more slots are taken, the fewer one endpoint may hold: those that answer slowly never take the last ones */
 	free = Min(free, Max((SHARE * emk_send_spare() - under_way) / (SHARE + 1), under_way == 0));
 	/* a name that was not looked up lately: one try at a time, and not too many such names at once */
-	if (!p->literal && p->warm_until < mono && free > 0)
-		free = under_way > 0 || emk_send_lookups() >= MAX_LOOKUPS ? 0 : 1;
+	if (free > 0 && emk_peer_is_cold(p, mono))
+		free = under_way > 0 || emk_send_lookups() >= lookup_limit[p->host] ? 0 : 1;
 	if (free <= 0 || p->rate_limit == 0)
 		return Max(free, 0);
 	/* a bucket so small that no second of any phase sees more than the limit */

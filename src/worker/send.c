@@ -51,7 +51,7 @@
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
 #define DRAIN_FOR		(USECS_PER_SEC / 2)	/* what was open at a planned stop may be answered for so long */
 #define LOG_EVERY		(10 * USECS_PER_SEC)
-#define LOOKUP_LINGERS	(30 * USECS_PER_SEC)	/* a look-up that was given up keeps its thread about so long */
+#define LOOKUP_LINGERS	(30 * USECS_PER_SEC)	/* a look-up that was given up keeps its thread no longer */
 #define MAX_LINGERING	256
 
 int64		emk_send_epoch = 0;
@@ -143,6 +143,14 @@ emk_send_free_slot(EmkSend *s)
 	free_hint = Min(free_hint, s->slot);	/* the low slots are the ones whose handles are warm */
 }
 
+/* An address is known for less long than curl keeps it. */
+static void
+name_resolved(EmkPeer *p, int64 mono)
+{
+	p->host = EMK_NAME_KNOWN;
+	p->warm_until = mono + 55 * USECS_PER_SEC;
+}
+
 /* Counts what is under way: young tries, name look-ups, and which peers' names are known to resolve. */
 static void
 survey(int64 mono)
@@ -167,13 +175,25 @@ survey(int64 mono)
 			fast_until = Min(fast_until, s->sent_mono + FAST);
 		}
 		if (emk_http_resolved(s->slot))
-			s->peer->warm_until = mono + 55 * USECS_PER_SEC;
-		else if (!s->peer->literal && s->peer->warm_until < mono)
+			name_resolved(s->peer, mono);
+		else if (emk_peer_is_cold(s->peer, mono))
 			lookups++;
 	}
 	while (nlingering > 0 && lingering[0] < mono)
 		memmove(lingering, lingering + 1, sizeof(int64) * --nlingering);
-	lookups += nlingering;
+	if (nlingering > 0)
+	{
+		int			threads = emk_http_lookups();
+
+		if (threads >= 0 && nlingering > Max(0, threads - lookups))
+		{
+			int			over = nlingering - Max(0, threads - lookups);
+
+			nlingering -= over;
+			memmove(lingering, lingering + over, sizeof(int64) * nlingering);
+		}
+		lookups += nlingering;
+	}
 }
 
 int
@@ -265,9 +285,13 @@ take_answers(void)
 
 		open_count--;
 		if (a->resolved)
-			s->peer->warm_until = mono + 55 * USECS_PER_SEC;
-		else if (!s->peer->literal && nlingering < MAX_LINGERING)
-			lingering[nlingering++] = mono + LOOKUP_LINGERS;
+			name_resolved(s->peer, mono);
+		else if (!s->peer->literal)
+		{
+			s->peer->host = EMK_NAME_FAILED;
+			if (nlingering < MAX_LINGERING)
+				lingering[nlingering++] = mono + LOOKUP_LINGERS;
+		}
 		before = MemoryContextSwitchTo(s->context);
 		s->excerpt = emk_http_excerpt(a);
 		MemoryContextSwitchTo(before);
@@ -305,6 +329,7 @@ emk_send_reserve(int32 endpoint_id)
 		return false;
 	}
 	emk_peer_spend(p, 1);
+	lookups += emk_peer_is_cold(p, mono);
 	p->reserved++;
 	reserved_total++;
 	return true;
@@ -440,6 +465,7 @@ plan_claims(EmkPeer **peers, int *limits, int *n, int64 mono, bool scan)
 	TimestampTz next = DT_NOEND;
 	int			total = emk_send_free_total();
 	int			spare = emk_send_nslots - open_count - done_count;
+	int			looked_up = lookups;
 
 	*n = 0;
 	/* an endpoint that has no room now is asked once it has */
@@ -470,9 +496,11 @@ plan_claims(EmkPeer **peers, int *limits, int *n, int64 mono, bool scan)
 				next = Min(next, p->breaker.open_until);
 			continue;
 		}
+		lookups += emk_peer_is_cold(p, mono);
 		peers[*n] = p;
 		limits[(*n)++] = Min(room, Max(1, (spare + 3) / 4));
 	}
+	lookups = looked_up;		/* a plan only: the next survey counts what came of it */
 	return next;
 }
 

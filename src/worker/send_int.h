@@ -8,6 +8,14 @@
 #include "event/event.h"
 #include "worker/worker.h"
 
+/* What the last look-up of a host's name led to */
+typedef enum EmkName
+{
+	EMK_NAME_NEW,
+	EMK_NAME_KNOWN,
+	EMK_NAME_FAILED
+} EmkName;
+
 /* An endpoint as the worker knows it: its definition, what it learnt of it, and what is under way. In TopMemoryContext. */
 typedef struct EmkPeer
 {
@@ -42,6 +50,7 @@ typedef struct EmkPeer
 	int			reserved;		/* by emk_send_reserve(), until adopted */
 	double		tokens;
 	int64		tokens_at;		/* monotonic */
+	EmkName		host;
 	int64		warm_until;		/* monotonic: until then its name needs no new look-up */
 	bool		maybe;			/* rows may be ready */
 	TimestampTz next_ready;		/* business time: the earliest row known to wait */
@@ -101,7 +110,7 @@ extern EmkSend *emk_send_take_slot(EmkPeer *peer);	/* NULL: none is free */
 extern void emk_send_free_slot(EmkSend *send);
 extern int	emk_send_free_total(void);
 extern int	emk_send_spare(void);	/* slots that nothing holds */
-extern int	emk_send_lookups(void);	/* name look-ups that may hold a thread */
+extern int	emk_send_lookups(void);	/* name look-ups that may hold a thread, those about to begin included */
 extern double emk_send_random(void);
 
 /* peer.c */
@@ -112,6 +121,7 @@ extern EmkPeer *emk_peer_find(int32 endpoint_id);
 /* How many tries may begin now. *when: monotonic time at which to ask again, for a rate limit; untouched otherwise. */
 extern int	emk_peer_capacity(EmkPeer *peer, TimestampTz now, int64 mono, int64 *when);
 extern void emk_peer_spend(EmkPeer *peer, int n);
+extern bool emk_peer_is_cold(const EmkPeer *peer, int64 mono);	/* its next request begins with a look-up of its host */
 extern void emk_peer_learn(EmkPeer *peer, const EmkSend *send, TimestampTz now);
 extern void emk_peer_write(int64 mono);		/* endpoint_state, disabling, NOTIFY; inside open SPI */
 extern void emk_peer_written(void);			/* after commit */
