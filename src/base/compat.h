@@ -48,15 +48,19 @@
 #define EMK_PROC_IS_WORKER(proc)	(!(proc)->isRegularBackend)
 #endif
 
-/* the executor's calls that write a row and its index entries, as COPY makes them */
+/* the executor's calls that write a row and its index entries, as COPY and ON CONFLICT make them */
 #if PG_VERSION_NUM < 160000
 #define emk_partition_map(leaf, estate)	((leaf)->ri_RootToPartitionMap)
 #define emk_insert_index_tuples(rri, slot, estate) \
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
+#define emk_insert_index_tuples_unless(rri, slot, estate, conflict) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, true, (conflict), NIL)
 #else
 #define emk_partition_map(leaf, estate)	ExecGetRootToChildMap((leaf), (estate))
 #define emk_insert_index_tuples(rri, slot, estate) \
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL, false)
+#define emk_insert_index_tuples_unless(rri, slot, estate, conflict) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, true, (conflict), NIL, false)
 #endif
 
 /* memory a GUC check hook hands to the GUC machinery */

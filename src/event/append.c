@@ -8,6 +8,10 @@
  * COPY writes them: routed to partitions, inserted (many at once), indexed, with the executor's own calls. That holds for a
  * plain table, as init() makes it. Where somebody has hung triggers, rules or policies on the table, changed its columns, or
  * put a foreign table into it, emk_event_write() stops before the first such row and the caller runs its statement for the rest.
+ *
+ * A message key is written as INSERT … ON CONFLICT DO NOTHING writes one (a speculative insertion: others who meet it wait for
+ * its outcome only, never for our transaction), but without asking the index first: nearly all ids are new. Where the key is
+ * taken the row is taken back and the statement decides, with its waiting and its rules of visibility.
  */
 #include "postgres.h"
 
@@ -20,6 +24,7 @@
 #include "event/event_int.h"
 #include "executor/execPartition.h"
 #include "executor/executor.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -45,6 +50,12 @@ static void form_event(const void *rows, int i, Datum *v, bool *isnull);
 static const Oid event_types[] = {INT8OID, TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2OID,
 INT8OID};
 static EmkSink event_sink = {"event", lengthof(event_types), event_types, form_event};
+
+static void form_key(const void *rows, int i, Datum *v, bool *isnull);
+
+static const Oid key_types[] = {TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID};
+static EmkSink key_sink = {"message_key", lengthof(key_types), key_types, form_key};
+
 static EmkPlan append_many_plan = {
 	"INSERT INTO eventmkt_data.event (event_id, profile_id, name, properties, occurred_at, received_at, message_id, "
 	"anonymous_id, depth, conflict_of) "
@@ -272,6 +283,50 @@ emk_event_write(EmkSink *sink, const void *rows, int n)
 	if (written > 0)
 		CommandCounterIncrement();
 	return written;
+}
+
+static void
+form_key(const void *rows, int i, Datum *v, bool *isnull)
+{
+	const EmkMessageKey *k = (const EmkMessageKey *) rows + i;
+
+	memset(isnull, 0, sizeof(bool) * lengthof(key_types));
+	v[0] = CStringGetTextDatum(k->user_id);
+	v[1] = CStringGetTextDatum(k->message_id);
+	v[2] = Int64GetDatum(k->event_id);
+	v[3] = Int64GetDatum(k->digest);
+	v[4] = TimestampTzGetDatum(k->seen_at);
+}
+
+bool
+emk_event_write_key(const EmkMessageKey *key)
+{
+	Writing		w;
+	MemoryContext old;
+	TupleTableSlot *slot;
+	uint32		token;
+	bool		taken = false;
+
+	if (!begin_write(&w, &key_sink))
+		return false;
+	if (w.routing != NULL || w.root->ri_NumIndices == 0)
+	{
+		end_write(&w);
+		return false;
+	}
+	old = MemoryContextSwitchTo(w.estate->es_query_cxt);
+	slot = ExecInitExtraTupleSlot(w.estate, RelationGetDescr(w.rel), &TTSOpsVirtual);
+	(void) route(&w, key, 0, slot);
+	ExecConstraints(w.root, slot, w.estate);
+	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+	table_tuple_insert_speculative(w.rel, slot, w.estate->es_output_cid, 0, NULL, token);
+	list_free(emk_insert_index_tuples_unless(w.root, slot, w.estate, &taken));
+	table_tuple_complete_speculative(w.rel, slot, token, !taken);
+	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	MemoryContextSwitchTo(old);
+	end_write(&w);
+	CommandCounterIncrement();
+	return !taken;
 }
 
 static void

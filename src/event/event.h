@@ -31,6 +31,22 @@ extern int64 emk_event_next_id(void);
 extern void emk_event_append(const EmkEvent *ev);
 extern void emk_event_append_many(const EmkEvent *evs, int n);
 
+/* A message id as one caller gave it, and the event that has it. */
+typedef struct EmkMessageKey
+{
+	const char *user_id;		/* the id the caller gave: user, else anonymous */
+	const char *message_id;
+	int64		event_id;
+	int64		digest;
+	TimestampTz seen_at;
+} EmkMessageKey;
+
+/*
+ * Writes the key if nobody has it; never waits. Returns false, with nothing written, when somebody has it or is about to, and
+ * when the table is not as init() makes it: then an INSERT … ON CONFLICT must decide. As the owner; needs no SPI connection.
+ */
+extern bool emk_event_write_key(const EmkMessageKey *key);
+
 /* One row of work: `rules` are the rules this event starts or cancels. */
 typedef struct EmkWork
 {

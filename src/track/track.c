@@ -41,18 +41,26 @@ emk_track_init(void)
 
 /*
  * Takes the message id for this event. Waits only for a caller with the same user and message id. Returns false for a repeat
- * of the same content, with the first event's id in m->event_id; other content under the same id sets *conflict_of.
+ * of the same content, with the first event's id in m->event_id; other content under the same id sets *conflict_of. Ids are
+ * taken to be new; after a repeat the statement, which asks before it writes, comes first until one was new again.
  */
 static bool
 claim_key(EmkMessage *m, int64 digest, TimestampTz now, int64 *conflict_of)
 {
-	Datum		v[5] = {
-		CStringGetTextDatum(m->user_id ? m->user_id : m->anonymous_id), CStringGetTextDatum(m->message_id),
-		Int64GetDatum(m->event_id), Int64GetDatum(digest), TimestampTzGetDatum(now)
-	};
+	static bool repeats = false;
+	EmkMessageKey key = {m->user_id ? m->user_id : m->anonymous_id, m->message_id, m->event_id, digest, now};
+	Datum		v[5];
 
+	if (!repeats && emk_event_write_key(&key))
+		return true;
+	v[0] = CStringGetTextDatum(key.user_id);
+	v[1] = CStringGetTextDatum(key.message_id);
+	v[2] = Int64GetDatum(key.event_id);
+	v[3] = Int64GetDatum(digest);
+	v[4] = TimestampTzGetDatum(now);
 	SPI_connect();
-	if (emk_spi_run(&claim_key_plan, v, NULL, false, 0) == 0 && emk_spi_run(&read_key_plan, v, NULL, false, 1) > 0)
+	repeats = emk_spi_run(&claim_key_plan, v, NULL, false, 0) == 0;
+	if (repeats && emk_spi_run(&read_key_plan, v, NULL, false, 1) > 0)
 	{
 		int64		first = emk_spi_int8(0, 1, 0);
 
