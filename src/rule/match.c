@@ -6,8 +6,9 @@
  *
  * The index has one entry per event name that was asked for, also for names that no rule listens to. An entry holds plain
  * rules, asked one by one, and rules that demand `$.p == constant`, found by a probe of (p, value): ten thousand of those cost
- * one probe a property. Conditions of `$.p op constant` terms are compared here; any other hot condition is left to
- * jsonb_path_match. Everything lives in one memory context that is thrown away when a rule changes.
+ * one probe a property. Where very many listen to one name, a new backend reads those that the event may satisfy, event by
+ * event, before it loads them all (load.c). Conditions of `$.p op constant` terms are compared here; any other hot condition
+ * is left to jsonb_path_match. Everything lives in one memory context that is thrown away when a rule changes.
  *
  * Inactivity rules: the run of a profile re-reads the last event when it falls due, so one work row a lapse is enough. `armed`
  * remembers (profile, rule) → a time until which a run is known to wait; an abort forgets it all, because the row that
@@ -21,8 +22,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
-#include "rule/rule.h"
-#include "rule/rule_int.h"
+#include "rule/match_int.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -30,51 +30,10 @@
 #include "utils/numeric.h"
 
 #define MAX_TERMS 4
+#define PARTIAL_EVENTS 32		/* events a backend meets before it loads the many rules of one name */
 #define MAX_NAMES 4096			/* entries kept, negative ones included; then the index starts anew */
 #define ARMED_SLOTS 32768		/* power of two */
 #define ARMED_MIN_DELAY (2 * USECS_PER_HOUR)
-
-typedef enum ConditionState
-{
-	CONDITION_NONE,				/* nothing left to ask */
-	CONDITION_UNREAD,			/* terms not looked at yet */
-	CONDITION_TERMS,			/* a conjunction of terms */
-	CONDITION_PATH				/* left to jsonb_path_match */
-} ConditionState;
-
-typedef struct MatchRule
-{
-	int32		rule_id;
-	int32		next;			/* in the chain of a hash bucket, -1 ends */
-	uint32		hash;
-	ConditionState state;
-	int16		nterms;
-	bool		lapse;
-	Interval   *lapse_after;
-	JsonPath   *condition;
-	EmkTerm    *terms;
-	Jsonb	   *hash_value;
-} MatchRule;
-
-/* The rules of one event name that demand a value of one property */
-typedef struct HashGroup
-{
-	char	   *property;
-	int			property_len;
-	uint32		mask;
-	int32	   *buckets;		/* index into rules, -1 empty */
-	MatchRule  *rules;
-	int			nrules;
-} HashGroup;
-
-typedef struct NameEntry
-{
-	char		name[EMK_MAX_EVENT_NAME_BYTES + 1];
-	int			nplain;
-	MatchRule  *plain;
-	int			ngroups;
-	HashGroup  *groups;
-} NameEntry;
 
 typedef struct Armed
 {
@@ -84,8 +43,9 @@ typedef struct Armed
 
 static MemoryContext match_context = NULL;
 static HTAB *names = NULL;			/* NULL: the index is stale */
+static MemoryContext values_context = NULL; /* what was read for the call under way only */
 static Oid	rule_event_oid = InvalidOid;
-static NameEntry *star = NULL;
+static EmkNameEntry *star = NULL;
 static Armed *armed = NULL;
 static uint64 armed_seed = 0;
 static int32 *matched = NULL;		/* the answer of the call under way */
@@ -99,11 +59,6 @@ static struct
 	JsonbValue	buf;
 }			asked;				/* the property that the call under way asked for last */
 static bool armed_dirty = false;	/* armed by the current transaction */
-
-static EmkPlan load_plan = {
-	"SELECT rule_id, lapse, lapse_after, hash_property, hash_value, condition FROM eventmkt_data.rule_event "
-	"WHERE name OPERATOR(pg_catalog.=) $1 ORDER BY hash_property, rule_id", 1, {TEXTOID}
-};
 
 static void
 forget_rules(Datum arg, Oid relid)
@@ -142,22 +97,6 @@ emk_rule_init_match(void)
 	CacheRegisterRelcacheCallback(forget_rules, (Datum) 0);
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);
-}
-
-static uint32
-hash_scalar(const JsonbValue *v)
-{
-	switch (v->type)
-	{
-		case jbvString:
-			return hash_bytes((const unsigned char *) v->val.string.val, v->val.string.len);
-		case jbvNumeric:
-			return DatumGetUInt32(DirectFunctionCall1(hash_numeric, NumericGetDatum(v->val.numeric)));
-		case jbvBool:
-			return v->val.boolean ? 0x51ed270b : 0x2f7a3cd1;
-		default:
-			return 0x7c0e1b55;	/* null */
-	}
 }
 
 static bool
@@ -273,30 +212,30 @@ collect_terms(JsonPathItem *v, EmkTerm *terms, int *n)
 }
 
 static void
-read_terms(MatchRule *r)
+read_terms(EmkMatchRule *r)
 {
 	EmkTerm		terms[MAX_TERMS];
 	JsonPathItem root;
 	int			n = 0;
 
-	r->state = CONDITION_PATH;
+	r->state = EMK_CONDITION_PATH;
 	jspInit(&root, r->condition);
 	if ((r->condition->header & JSONPATH_LAX) == 0 || !collect_terms(&root, terms, &n))
 		return;
-	r->terms = MemoryContextAlloc(match_context, sizeof(EmkTerm) * n);
+	r->terms = MemoryContextAlloc(GetMemoryChunkContext(r->condition), sizeof(EmkTerm) * n);
 	memcpy(r->terms, terms, sizeof(EmkTerm) * n);
 	r->nterms = n;
-	r->state = CONDITION_TERMS;
+	r->state = EMK_CONDITION_TERMS;
 }
 
 static bool
-condition_holds(MatchRule *r, Jsonb *properties)
+condition_holds(EmkMatchRule *r, Jsonb *properties)
 {
-	if (r->state == CONDITION_UNREAD)
+	if (r->state == EMK_CONDITION_UNREAD)
 		read_terms(r);
-	if (r->state == CONDITION_PATH && VARSIZE_ANY(properties) > EMK_RULE_HOT_BYTES)
+	if (r->state == EMK_CONDITION_PATH && VARSIZE_ANY(properties) > EMK_RULE_HOT_BYTES)
 		return true;			/* may take long: the worker asks it, with a time limit */
-	if (r->state == CONDITION_PATH)
+	if (r->state == EMK_CONDITION_PATH)
 		return emk_rule_test(r->condition, false, properties, NULL);
 	for (int i = 0; i < r->nterms; i++)
 		if (!term_holds(&r->terms[i], properties))
@@ -306,7 +245,7 @@ condition_holds(MatchRule *r, Jsonb *properties)
 
 /* Is the run of this profile known to wait? If not, remembers that this event arms it. */
 static bool
-is_armed(const MatchRule *r, const EmkMatchInput *in)
+is_armed(const EmkMatchRule *r, const EmkMatchInput *in)
 {
 	TimestampTz due;
 	uint64		tag;
@@ -332,9 +271,9 @@ is_armed(const MatchRule *r, const EmkMatchInput *in)
 }
 
 static void
-take(MatchRule *r, const EmkMatchInput *in)
+take(EmkMatchRule *r, const EmkMatchInput *in)
 {
-	if (r->state != CONDITION_NONE && !condition_holds(r, in->properties))
+	if (r->state != EMK_CONDITION_NONE && !condition_holds(r, in->properties))
 		return;
 	if (r->lapse && is_armed(r, in))
 		return;
@@ -351,13 +290,13 @@ take(MatchRule *r, const EmkMatchInput *in)
 }
 
 static void
-probe(HashGroup *g, const JsonbValue *v, const EmkMatchInput *in)
+probe(EmkHashGroup *g, const JsonbValue *v, const EmkMatchInput *in)
 {
 	uint32		h;
 
 	if (v->type == jbvBinary)
 		return;
-	h = hash_scalar(v);
+	h = emk_rule_hash_scalar(v);
 	for (int32 i = g->buckets[h & g->mask]; i >= 0; i = g->rules[i].next)
 	{
 		JsonbValue	want;
@@ -371,7 +310,7 @@ probe(HashGroup *g, const JsonbValue *v, const EmkMatchInput *in)
 }
 
 static void
-match_group(HashGroup *g, const EmkMatchInput *in)
+match_group(EmkHashGroup *g, const EmkMatchInput *in)
 {
 	JsonbValue	buf;
 	JsonbValue *v;
@@ -389,7 +328,7 @@ match_group(HashGroup *g, const EmkMatchInput *in)
 }
 
 static void
-match_entry(NameEntry *e, const EmkMatchInput *in)
+match_entry(EmkNameEntry *e, const EmkMatchInput *in)
 {
 	for (int i = 0; i < e->nplain; i++)
 		take(&e->plain[i], in);
@@ -397,124 +336,51 @@ match_entry(NameEntry *e, const EmkMatchInput *in)
 		match_group(&e->groups[i], in);
 }
 
+/* Loads an entry, whole if need be; one that is half filled must not be met again. */
 static void
-build_buckets(HashGroup *g)
+fill_entry(EmkNameEntry *e, void (*fill) (EmkNameEntry *e, MemoryContext keep))
 {
-	uint32		size = 16;
+	volatile bool filled = false;
 
-	while (size < (uint32) g->nrules * 2)
-		size *= 2;
-	g->mask = size - 1;
-	g->buckets = MemoryContextAlloc(match_context, sizeof(int32) * size);
-	memset(g->buckets, 0xff, sizeof(int32) * size);
-	for (int i = 0; i < g->nrules; i++)
+	PG_TRY();
 	{
-		JsonbValue	v;
-
-		JsonbExtractScalar(&g->rules[i].hash_value->root, &v);
-		g->rules[i].hash = hash_scalar(&v);
-		g->rules[i].next = g->buckets[g->rules[i].hash & g->mask];
-		g->buckets[g->rules[i].hash & g->mask] = i;
+		fill(e, match_context);
+		filled = true;
 	}
+	PG_FINALLY();
+	{
+		if (!filled)
+			names = NULL;
+	}
+	PG_END_TRY();
 }
 
-/* Copies row `i` of the loaded rule_event rows into a rule. */
-static void
-read_rule(uint64 i, MatchRule *r)
-{
-	bool		isnull;
-	Datum		d;
-
-	memset(r, 0, sizeof(*r));
-	r->rule_id = emk_spi_int4(i, 1, 0);
-	r->lapse = emk_spi_bool(i, 2, false);
-	d = emk_spi_datum(i, 3, &isnull);
-	if (!isnull)
-	{
-		r->lapse_after = palloc(sizeof(Interval));
-		*r->lapse_after = *DatumGetIntervalP(d);
-	}
-	d = emk_spi_datum(i, 5, &isnull);
-	r->hash_value = isnull ? NULL : DatumGetJsonbPCopy(d);
-	d = emk_spi_datum(i, 6, &isnull);
-	r->condition = isnull ? NULL : DatumGetJsonPathPCopy(d);
-	r->state = isnull ? CONDITION_NONE : CONDITION_UNREAD;
-}
-
-/* Loads the rules that name an event. Rows come sorted by hash property, those without one last. */
-static void
-load_entry(NameEntry *e)
-{
-	Datum		arg = CStringGetTextDatum(e->name);
-	MatchRule  *rules;
-	MemoryContext old;
-	char	   *property = NULL;
-	EmkOwner	owner;
-	int			n;
-
-	emk_owner_enter(&owner);
-	SPI_connect();
-	n = (int) emk_spi_run_latest(&load_plan, &arg);
-	old = MemoryContextSwitchTo(match_context);
-	rules = n > 0 ? MemoryContextAllocHuge(match_context, sizeof(MatchRule) * n) : NULL;
-	for (int i = 0; i < n; i++)
-	{
-		char	   *p = emk_spi_text(i, 4);
-
-		read_rule(i, &rules[i]);
-		if (p == NULL)
-		{
-			e->plain = &rules[i];
-			e->nplain = n - i;
-			for (i++; i < n; i++)
-				read_rule(i, &rules[i]);
-			break;
-		}
-		if (property == NULL || strcmp(p, property) != 0)
-		{
-			e->groups = e->groups == NULL ? palloc(sizeof(HashGroup)) :
-				repalloc(e->groups, sizeof(HashGroup) * (e->ngroups + 1));
-			memset(&e->groups[e->ngroups], 0, sizeof(HashGroup));
-			e->groups[e->ngroups].property = property = pstrdup(p);
-			e->groups[e->ngroups].property_len = strlen(p);
-			e->groups[e->ngroups].rules = &rules[i];
-			e->ngroups++;
-		}
-		e->groups[e->ngroups - 1].nrules++;
-	}
-	for (int i = 0; i < e->ngroups; i++)
-		build_buckets(&e->groups[i]);
-	MemoryContextSwitchTo(old);
-	SPI_finish();
-	emk_owner_leave(&owner);
-}
-
-static NameEntry *
+static EmkNameEntry *
 find_entry(const char *name)
 {
 	bool		found;
-	NameEntry  *e = hash_search(names, name, HASH_ENTER, &found);
+	EmkNameEntry *e = hash_search(names, name, HASH_ENTER, &found);
 
 	if (!found)
-	{
-		volatile bool loaded = false;
-
-		e->nplain = e->ngroups = 0;
-		e->plain = NULL;
-		e->groups = NULL;
-		PG_TRY();
-		{
-			load_entry(e);
-			loaded = true;
-		}
-		PG_FINALLY();
-		{
-			if (!loaded)
-				names = NULL;	/* an entry that is half filled must not be met again */
-		}
-		PG_END_TRY();
-	}
+		fill_entry(e, emk_rule_load);
 	return e;
+}
+
+/*
+ * The rules that demand a value, of an entry that has only the others: those that this event may satisfy. After PARTIAL_EVENTS
+ * events, or for an event with many values, all are loaded, and there is no second entry (NULL).
+ */
+static EmkNameEntry *
+find_values(EmkNameEntry *e, EmkNameEntry *room, Jsonb *properties)
+{
+	if (!e->partial)
+		return NULL;
+	strlcpy(room->name, e->name, sizeof(room->name));
+	if (e->reads++ < PARTIAL_EVENTS && emk_rule_load_values(room, properties, values_context))
+		return room;
+	if (names != NULL)
+		fill_entry(e, emk_rule_load_all);
+	return NULL;
 }
 
 /* Starts the index anew: at first use, after a rule changed, and when too many names were asked for. */
@@ -524,13 +390,16 @@ begin_index(void)
 	HASHCTL		ctl;
 
 	if (match_context == NULL)
+	{
 		match_context = AllocSetContextCreate(TopMemoryContext, "eventmkt rule index", ALLOCSET_DEFAULT_SIZES);
+		values_context = AllocSetContextCreate(TopMemoryContext, "eventmkt rules of an event", ALLOCSET_SMALL_SIZES);
+	}
 	names = NULL;
 	MemoryContextReset(match_context);
 	rule_event_oid = emk_setting_table("rule_event");
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = EMK_MAX_EVENT_NAME_BYTES + 1;
-	ctl.entrysize = sizeof(NameEntry);
+	ctl.entrysize = sizeof(EmkNameEntry);
 	ctl.hcxt = match_context;
 	names = hash_create("eventmkt event names", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	armed_dirty = true;
@@ -541,22 +410,32 @@ begin_index(void)
 int
 emk_rule_match(const EmkMatchInput *in, const int32 **rules)
 {
-	NameEntry  *e;
+	EmkNameEntry room[2];
+	EmkNameEntry *e[4];
+	int			n;
 
 	nmatched = 0;
 	asked.property = NULL;
-	/* loading may process an invalidation and drop the index under us: then begin again */
+	/* loading may process an invalidation and drop the index under us: then begin again; nothing was matched so far */
 	do
 	{
 		if (names == NULL || hash_get_num_entries(names) >= MAX_NAMES)
 			begin_index();
+		n = 0;
 		if (star == NULL)
 			star = find_entry("*");
-		e = names != NULL ? find_entry(in->name) : NULL;
-	} while (names == NULL);
-	match_entry(e, in);
-	if (in->depth == 0)
-		match_entry(star, in);
+		if (names != NULL)
+			e[n++] = find_entry(in->name);
+		if (in->depth == 0)
+			e[n++] = star;
+		for (int i = n - 1; i >= 0 && names != NULL; i--)
+			if (unlikely(e[i]->partial) && (e[n] = find_values(e[i], &room[i], in->properties)) != NULL)
+				n++;
+	} while (unlikely(names == NULL));
+	for (int i = 0; i < n; i++)
+		match_entry(e[i], in);
+	if (unlikely(n > 2))
+		MemoryContextReset(values_context);
 	*rules = matched;
 	return nmatched;
 }
