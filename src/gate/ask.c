@@ -9,6 +9,7 @@
 #include "gate/gate_int.h"
 #include "profile/profile.h"
 #include "segment/segment.h"
+#include "trigger/trigger.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -65,6 +66,8 @@ ask_audience(EmkGateRun *r)
 		emk_rule_test(r->rule->where_profile, r->rule->cold_profile, r->traits, &error))
 		return;
 	r->verdict = EMK_SUPPRESS;
+	if (error != NULL)
+		emk_trigger_condition_failed(r->rule, error);
 	r->reason = error != NULL ? "condition_error" : "audience";
 	r->facts = emk_rule_audience_facts(r->traits, error);
 }

@@ -7,8 +7,8 @@
 #include "catalog/pg_type.h"
 #include "gate/gate.h"
 #include "gate/gate_int.h"
+#include "trigger/trigger.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 #define FIRST_CANDIDATES 1000	/* as in cancel_plan: who has more and is not cancelled by these is asked for all */
 
@@ -35,21 +35,6 @@ static EmkPlan latest_plan = {
 	"AND e.occurred_at OPERATOR(pg_catalog.>) u.since ORDER BY e.occurred_at DESC LIMIT 1) e ORDER BY u.ord, e.occurred_at DESC",
 	7, {INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, BOOLOID}
 };
-
-static char *
-cancel_facts(int64 event_id, const char *name, TimestampTz at, bool key_absent)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "{\"event_id\": " INT64_FORMAT ", ", event_id);
-	emk_json_append_string(&buf, "event", name);
-	appendStringInfo(&buf, ", \"occurred_at\": \"%s\"", timestamptz_to_str(at));
-	if (key_absent)
-		appendStringInfoString(&buf, ", \"key\": \"absent\"");
-	appendStringInfoChar(&buf, '}');
-	return buf.data;
-}
 
 /* Asks one plan for the runs index[0..k), all of one rule version. */
 static void
@@ -97,6 +82,23 @@ query(EmkPlan *plan, EmkGateRun *runs, const int *index, int k, const EmkIds *id
 	emk_spi_run(plan, args, NULL, false, 0);
 }
 
+/* A condition of its own: it is asked for events of the key only, and one that fails is counted against the rule. */
+static bool
+cancels(EmkGateRun *r, const char *name, int depth, Jsonb *properties)
+{
+	char	   *error;
+	bool		result = emk_rule_cancels(r->rule, name, depth, properties, &error);
+
+	if (error == NULL)
+		return result;
+	emk_trigger_condition_failed(r->rule, error);
+	r->verdict = EMK_SUPPRESS;
+	r->reason = "condition_error";
+	r->facts = emk_trigger_error_facts(error);
+	return false;
+}
+
+/* Nobody knows whether an event cancels whose unless_where fails: nothing is sent, unless another one surely cancels. */
 static void
 read_cancels(EmkGateRun *runs, SPITupleTable *rows, uint64 n)
 {
@@ -104,8 +106,7 @@ read_cancels(EmkGateRun *runs, SPITupleTable *rows, uint64 n)
 	{
 		EmkGateRun *r;
 		char	   *name,
-				   *key,
-				   *error;
+				   *key;
 		Jsonb	   *properties;
 		bool		isnull;
 
@@ -115,16 +116,16 @@ read_cancels(EmkGateRun *runs, SPITupleTable *rows, uint64 n)
 			continue;
 		name = emk_spi_text(row, 3);
 		properties = DatumGetJsonbP(emk_spi_datum(row, 4, &isnull));
-		if (!emk_rule_cancels(r->rule, name, DatumGetInt16(emk_spi_datum(row, 6, &isnull)), properties, &error))
-			continue;
 		key = emk_rule_key(r->rule, properties);
 		if (key != NULL && strcmp(key, r->key) != 0)
+			continue;
+		if (!cancels(r, name, DatumGetInt16(emk_spi_datum(row, 6, &isnull)), properties))
 			continue;
 		SPI_tuptable = rows;
 		r->verdict = EMK_CANCEL;
 		r->reason = "cancelled_by";
 		r->cancel_at = DatumGetTimestampTz(emk_spi_datum(row, 5, &isnull));
-		r->facts = cancel_facts(emk_spi_int8(row, 2, 0), name, r->cancel_at, key == NULL);
+		r->facts = emk_trigger_cancel_facts(emk_spi_int8(row, 2, 0), name, r->cancel_at, key == NULL);
 	}
 }
 
@@ -189,7 +190,7 @@ read_latest(EmkGateRun *runs, uint64 n)
 		r->verdict = EMK_CANCEL;
 		r->reason = "cancelled_by";
 		r->cancel_at = r->new_start;
-		r->facts = cancel_facts(r->new_event_id, r->new_event_name, r->new_start, false);
+		r->facts = emk_trigger_cancel_facts(r->new_event_id, r->new_event_name, r->new_start, false);
 	}
 }
 

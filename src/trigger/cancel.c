@@ -26,21 +26,22 @@ static EmkPlan late_plan = {
 	6, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID}
 };
 
-static char *
-cancel_facts(const EmkItem *item, bool key_absent)
+char *
+emk_trigger_cancel_facts(int64 event_id, const char *name, TimestampTz at, bool key_absent)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "{\"event_id\": " INT64_FORMAT ", ", item->event_id);
-	emk_json_append_string(&buf, "event", item->name);
-	appendStringInfo(&buf, ", \"occurred_at\": \"%s\"", timestamptz_to_str(item->occurred_at));
+	appendStringInfo(&buf, "{\"event_id\": " INT64_FORMAT ", ", event_id);
+	emk_json_append_string(&buf, "event", name);
+	appendStringInfo(&buf, ", \"occurred_at\": \"%s\"", timestamptz_to_str(at));
 	if (key_absent)
 		appendStringInfoString(&buf, ", \"key\": \"absent\"");
 	appendStringInfoChar(&buf, '}');
 	return buf.data;
 }
 
+/* A condition that fails here says nothing: the gate asks it again before anything is sent, and then it keeps the message back. */
 static bool
 cancels(const EmkRule *rule, const EmkItem *item)
 {
@@ -59,7 +60,8 @@ end_run(EmkTake *t, EmkRun *run, const EmkRule *rule, const EmkItem *item, bool 
 	EmkItem		again;
 
 	run->gone = true;
-	emk_trigger_decide(t->decisions, run, rule, "cancelled", "cancelled_by", cancel_facts(item, key_absent));
+	emk_trigger_decide(t->decisions, run, rule, "cancelled", "cancelled_by",
+					   emk_trigger_cancel_facts(item->event_id, item->name, item->occurred_at, key_absent));
 	if (run->last_at > item->occurred_at && rule->on_repeat != EMK_REPEAT_DEBOUNCE &&
 		emk_trigger_next_start(rule, run, item->occurred_at, &again))
 		emk_trigger_start(t, rule, &again, run->key);

@@ -99,6 +99,11 @@ extern EmkRun *emk_trigger_restart(const EmkRule *rule, const EmkRun *run, Times
 /* Total order of events: (occurred_at, message_id, properties) */
 extern int	emk_trigger_compare(TimestampTz at1, const char *mid1, Jsonb *p1, TimestampTz at2, const char *mid2, Jsonb *p2);
 
+/* {"event_id", "event", "occurred_at", …} of a cancelling event, for its decision; palloc'd */
+extern char *emk_trigger_cancel_facts(int64 event_id, const char *name, TimestampTz at, bool key_absent);
+
+/* {"error": …} for a decision; palloc'd */
+extern char *emk_trigger_error_facts(const char *error);
 
 /* A condition of a rule that failed to evaluate: counted, and after many in a row the rule is disabled. */
 extern void emk_trigger_condition_failed(const EmkRule *rule, const char *error);

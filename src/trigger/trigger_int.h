@@ -55,8 +55,6 @@ extern void emk_trigger_delete(EmkRun **runs, int n);
 	"message_id, properties, last_at, due_at, wake_at, received_at, created_at, depth"
 
 /* start.c */
-/* {"error": …} for a decision; palloc'd */
-extern char *emk_trigger_error_facts(const char *error);
 extern void emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
 extern void emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item);
 
