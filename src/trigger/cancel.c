@@ -43,13 +43,13 @@ emk_trigger_cancel_facts(int64 event_id, const char *name, TimestampTz at, bool 
 
 /* A condition that fails here says nothing: the gate asks it again before anything is sent, and then it keeps the message back. */
 static bool
-cancels(const EmkRule *rule, const EmkItem *item)
+cancels(const EmkTake *t, const EmkRule *rule, const EmkItem *item)
 {
 	char	   *error;
 	bool		result = emk_rule_cancels(rule, item->name, item->depth, item->properties, &error);
 
 	if (error != NULL)
-		emk_trigger_condition_failed(rule, error);
+		emk_trigger_failed(t, rule, error);
 	return result;
 }
 
@@ -63,7 +63,7 @@ end_run(EmkTake *t, EmkRun *run, const EmkRule *rule, const EmkItem *item, bool 
 	emk_trigger_decide(t->decisions, run, rule, "cancelled", "cancelled_by",
 					   emk_trigger_cancel_facts(item->event_id, item->name, item->occurred_at, key_absent));
 	if (run->last_at > item->occurred_at && rule->on_repeat != EMK_REPEAT_DEBOUNCE &&
-		emk_trigger_next_start(rule, run, item->occurred_at, &again))
+		emk_trigger_next_start(t->history, rule, run, item->occurred_at, &again))
 		emk_trigger_start(t, rule, &again, run->key);
 }
 
@@ -78,7 +78,7 @@ emk_trigger_cancel(EmkTake *t, const EmkRule *current, const EmkItem *item)
 		char	   *key;
 
 		next = emk_trigger_walk(t, item->profile_id, current->rule_id, r);
-		if (rule == NULL || r->event_id == item->event_id || !cancels(rule, item) ||
+		if (rule == NULL || r->event_id == item->event_id || !cancels(t, rule, item) ||
 			item->occurred_at < emk_clock_subtract(r->started_at, &rule->look_back))
 			continue;
 		key = emk_rule_key(rule, item->properties);
@@ -108,7 +108,7 @@ emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n)
 			const EmkRule *rule = emk_rule_current(items[i].rules[r]);
 			char	   *key;
 
-			if (rule == NULL || rule->lapse || !cancels(rule, &items[i]))
+			if (rule == NULL || rule->lapse || !cancels(t, rule, &items[i]))
 				continue;
 			key = emk_rule_key(rule, items[i].properties);
 			v[0][k] = CStringGetTextDatum(items[i].profile_id);

@@ -20,6 +20,24 @@ static EmkPlan deliveries_plan = {
 
 #define TID_COLUMN 20
 
+/* Those of a replay are in memory: copies, which may move to another chain; the originals go. */
+static EmkRuns
+take_over(EmkTake *t, const char *profile_id)
+{
+	EmkRuns		runs = {0};
+
+	for (int i = 0; i < t->runs.n; i++)
+		if (!t->runs.v[i]->gone && t->runs.v[i]->profile_id == profile_id)
+		{
+			EmkRun	   *run = palloc(sizeof(EmkRun));
+
+			*run = *t->runs.v[i];
+			t->runs.v[i]->gone = true;
+			emk_trigger_push(&runs, run);
+		}
+	return runs;
+}
+
 static EmkRuns
 load_runs(const char *profile_id)
 {
@@ -41,7 +59,7 @@ load_runs(const char *profile_id)
 }
 
 static void
-as_item(const EmkRun *run, const char *profile_id, EmkItem *item)
+as_item(const EmkTake *t, const EmkRun *run, const char *profile_id, EmkItem *item)
 {
 	memset(item, 0, sizeof(*item));
 	item->kind = 'e';
@@ -53,7 +71,7 @@ as_item(const EmkRun *run, const char *profile_id, EmkItem *item)
 	item->message_id = run->message_id;
 	item->received_at = run->received_at;
 	item->depth = run->depth;
-	item->traits = emk_profile_traits(profile_id);
+	item->traits = t->history != NULL ? NULL : emk_profile_traits(profile_id);
 }
 
 /* The live run that has the place of a run: same rule, key and slot. What an earlier merge of this pass moved counts. */
@@ -82,7 +100,7 @@ static void
 move_run(EmkTake *t, EmkRun *run, const char *into)
 {
 	EmkRun	   *other = rival(t, into, run);
-	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
+	const EmkRule *rule = t->history != NULL ? t->history->rule : emk_rule_get(run->rule_id, run->rule_version);
 	EmkRun	   *older,
 			   *younger;
 	EmkItem		item;
@@ -107,7 +125,7 @@ move_run(EmkTake *t, EmkRun *run, const char *into)
 		run->dirty = true;
 		emk_trigger_add(t, run);
 	}
-	as_item(younger, into, &item);
+	as_item(t, younger, into, &item);
 	emk_trigger_start(t, rule, &item, older->key);
 	if (younger == run)
 		emk_trigger_push(&t->runs, run);
@@ -122,6 +140,13 @@ emk_trigger_merge(EmkTake *t, const EmkItem *item)
 
 	if (strcmp(item->raw_id, item->profile_id) == 0)
 		return;					/* undone since */
+	if (t->history != NULL)
+	{
+		from = take_over(t, item->raw_id);
+		for (int i = 0; i < from.n; i++)
+			move_run(t, from.v[i], item->profile_id);
+		return;
+	}
 	emk_spi_run(&deliveries_plan, args, NULL, false, 0);
 	from = load_runs(item->raw_id);
 	if (from.n == 0)

@@ -38,25 +38,86 @@ ids_of(const char *profile_id)
 	return emk_spi_array(d, NULL, ids.n, TEXTOID);
 }
 
+static bool
+matches(const EmkRule *rule, const EmkItem *it, const char *key)
+{
+	char	   *its_key = emk_rule_key(rule, it->properties);
+
+	return its_key != NULL && strcmp(its_key, key) == 0 &&
+		emk_rule_test(rule->where_event, rule->cold_event, it->properties, &(char *) {NULL});
+}
+
+int
+emk_trigger_history_from(const EmkHistory *h, TimestampTz at)
+{
+	int			low = 0;
+	int			high = h->n;
+
+	while (low < high)
+	{
+		int			mid = (low + high) / 2;
+
+		if (h->items[mid].occurred_at < at)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* matching() of a replay. What will happen is there as well: whether a count is reached at an event depends on earlier ones alone. */
+static int
+matching_replayed(const EmkHistory *h, const EmkRule *rule, const char *profile_id, const char *key, TimestampTz from,
+				  TimestampTz to, EmkItem **out)
+{
+	int			first = emk_trigger_history_from(h, from);
+	int			k = 0;
+	int			room = 0;
+
+	*out = NULL;
+	for (int i = first; i < h->n && h->items[i].occurred_at <= to; i++)
+	{
+		const EmkItem *it = &h->items[i];
+
+		if (it->kind != 'e' || h->owner[it->who] != profile_id || !emk_rule_names_start(rule, it->name, it->depth) ||
+			!matches(rule, it, key))
+			continue;
+		if (k == room)
+		{
+			room = Max(64, room * 2);
+			*out = *out == NULL ? palloc(sizeof(EmkItem) * room) : repalloc_huge(*out, sizeof(EmkItem) * room);
+		}
+		(*out)[k] = *it;
+		(*out)[k++].profile_id = profile_id;
+	}
+	return k;
+}
+
 /* The matching starting events of a rule and key in [from, to], in event order. */
 static int
-matching(const EmkRule *rule, const char *profile_id, const char *key, Jsonb *traits, TimestampTz from, TimestampTz to,
+matching(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char *key, Jsonb *traits, TimestampTz from, TimestampTz to,
 		 EmkItem **out, TimestampTz *complete_to)
 {
-	Datum		args[4] = {ids_of(profile_id), CStringGetTextDatum(rule->on_event), TimestampTzGetDatum(from),
-	TimestampTzGetDatum(to)};
-	uint64		n = emk_spi_run(&history_plan, args, NULL, false, 0);
-	SPITupleTable *rows = SPI_tuptable;
+	Datum		args[4];
+	uint64		n;
+	SPITupleTable *rows;
 	int			k = 0;
 
-	*out = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(EmkItem) * Max(n, 1));
 	*complete_to = to;
+	if (h != NULL)
+		return matching_replayed(h, rule, profile_id, key, from, to, out);
+	args[0] = ids_of(profile_id);
+	args[1] = CStringGetTextDatum(rule->on_event);
+	args[2] = TimestampTzGetDatum(from);
+	args[3] = TimestampTzGetDatum(to);
+	n = emk_spi_run(&history_plan, args, NULL, false, 0);
+	rows = SPI_tuptable;
+	*out = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(EmkItem) * Max(n, 1));
 	for (uint64 i = 0; i < n && i < MAX_WINDOW_EVENTS; i++)
 	{
 		EmkItem    *it = &(*out)[k];
 		bool		isnull;
 		Datum		d;
-		char	   *its_key;
 
 		SPI_tuptable = rows;
 		memset(it, 0, sizeof(*it));
@@ -71,9 +132,7 @@ matching(const EmkRule *rule, const char *profile_id, const char *key, Jsonb *tr
 		d = emk_spi_datum(i, 7, &isnull);
 		it->depth = isnull ? 0 : DatumGetInt16(d);
 		it->traits = traits;
-		its_key = emk_rule_key(rule, it->properties);
-		if (its_key != NULL && strcmp(its_key, key) == 0 &&
-			emk_rule_test(rule->where_event, rule->cold_event, it->properties, &(char *) {NULL}))
+		if (matches(rule, it, key))
 			k++;
 		if (n > MAX_WINDOW_EVENTS)
 			*complete_to = it->occurred_at;
@@ -87,11 +146,11 @@ matching(const EmkRule *rule, const char *profile_id, const char *key, Jsonb *tr
  * less than `to` where the history is too long.
  */
 static int
-find_edges(const EmkRule *rule, const char *profile_id, const char *key, Jsonb *traits, TimestampTz from, TimestampTz to,
+find_edges(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char *key, Jsonb *traits, TimestampTz from, TimestampTz to,
 		   EmkItem **out, TimestampTz *complete_to)
 {
 	EmkItem    *all;
-	int			n = matching(rule, profile_id, key, traits, from, to, &all, complete_to);
+	int			n = matching(h, rule, profile_id, key, traits, from, to, &all, complete_to);
 	int		   *edges = palloc(sizeof(int) * Max(n, 1));
 	int			first = 0;		/* the oldest event in the window that ends at all[i] */
 	int			k = 0;
@@ -149,6 +208,33 @@ known_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *ke
 	return e;
 }
 
+/* A replay is at each event once, in order: the edge that it is at, or none. */
+static int
+replayed_edge(EmkHistory *h, EmkEdges *e, const EmkItem *item, EmkItem **out)
+{
+	int			low = 0;
+	int			high;
+
+	if (e->to == DT_NOBEGIN)
+		e->n = find_edges(h, e->rule, item->profile_id, e->key, NULL, DT_NOBEGIN, DT_NOEND, &e->v, &e->to);
+	for (high = e->n; low < high;)
+	{
+		int			mid = (low + high) / 2;
+
+		if (e->v[mid].occurred_at < item->occurred_at)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (; low < e->n && e->v[low].occurred_at == item->occurred_at; low++)
+		if (e->v[low].event_id == item->event_id)
+		{
+			*out = &e->v[low];
+			return 1;
+		}
+	return 0;
+}
+
 /*
  * A batch can hold thousands of events of one profile, each inside the windows of the others: the second that asks reads to the
  * end, once for all that follow in event order.
@@ -163,13 +249,15 @@ emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 	int			high;
 	int			k = 0;
 
+	if (t->history != NULL)
+		return replayed_edge(t->history, e, item, out);
 	if (from < e->from || to > e->to)
 	{
 		EmkItem    *old = e->v;
 		int			nold = e->n;
 
-		e->n = find_edges(rule, item->profile_id, key, item->traits, from, e->from == DT_NOEND ? to : DT_NOEND, &e->v,
-						  &e->to);
+		e->n = find_edges(NULL, rule, item->profile_id, key, item->traits, from, e->from == DT_NOEND ? to : DT_NOEND,
+						  &e->v, &e->to);
 		e->from = from;
 		for (int i = 0; i < nold; i++)
 			for (int j = 0; j < e->n && old[i].name == NULL; j++)
@@ -202,22 +290,21 @@ emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
  * own; with at_least only an event at which the count is reached is a start.
  */
 bool
-emk_trigger_next_start(const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out)
+emk_trigger_next_start(EmkHistory *h, const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out)
 {
 	TimestampTz from = Max(emk_clock_add(after, &rule->look_back), run->started_at) + 1;
 	TimestampTz opens = from;
 	TimestampTz complete_to;
+	Jsonb	   *traits = h != NULL ? NULL : emk_profile_traits(run->profile_id);
 	EmkItem    *all;
 	int			n;
 
 	if (rule->at_least > 1)
 		opens = rule->within ? emk_clock_subtract(from, rule->within) : DT_NOBEGIN;
 	if (rule->at_least > 1)
-		n = find_edges(rule, run->profile_id, run->key, emk_profile_traits(run->profile_id), opens, run->last_at, &all,
-					   &complete_to);
+		n = find_edges(h, rule, run->profile_id, run->key, traits, opens, run->last_at, &all, &complete_to);
 	else
-		n = matching(rule, run->profile_id, run->key, emk_profile_traits(run->profile_id), opens, run->last_at, &all,
-					 &complete_to);
+		n = matching(h, rule, run->profile_id, run->key, traits, opens, run->last_at, &all, &complete_to);
 	for (int i = 0; i < n; i++)
 		if (all[i].occurred_at >= from)
 		{

@@ -17,8 +17,10 @@
 #define ABSORB_AGE USECS_PER_SEC	/* a younger event cannot have been overtaken by a decision */
 
 static int64
-next_run_id(void)
+next_run_id(EmkHistory *history)
 {
+	if (history != NULL)
+		return ++history->last_run_id;
 	return nextval_internal(emk_setting_table("run_id_seq"), false);
 }
 
@@ -49,11 +51,11 @@ set_due(EmkRun *run, const EmkRule *rule, TimestampTz from)
 }
 
 static EmkRun *
-make_run(const EmkRule *rule, const EmkItem *item, const char *key, int64 slot, TimestampTz now)
+make_run(EmkHistory *history, const EmkRule *rule, const EmkItem *item, const char *key, int64 slot, TimestampTz now)
 {
 	EmkRun	   *run = palloc0(sizeof(EmkRun));
 
-	run->run_id = next_run_id();
+	run->run_id = next_run_id(history);
 	run->rule_id = rule->rule_id;
 	run->rule_version = rule->version;
 	run->profile_id = item->profile_id;
@@ -70,7 +72,7 @@ make_run(const EmkRule *rule, const EmkItem *item, const char *key, int64 slot, 
 static void
 begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int64 slot)
 {
-	EmkRun	   *run = make_run(rule, item, key, slot, t->now);
+	EmkRun	   *run = make_run(t->history, rule, item, key, slot, t->now);
 
 	emk_trigger_add(t, run);
 	if (rule->at_least > 1 ||
@@ -161,14 +163,26 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 }
 
 EmkRun *
-emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now)
+emk_trigger_restart(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now)
 {
 	EmkItem		again;
 
 	if (rule->on_repeat == EMK_REPEAT_DEBOUNCE || rule->on_repeat == EMK_REPEAT_PARALLEL || run->last_at <= cancel_at ||
-		!emk_trigger_next_start(rule, run, cancel_at, &again))
+		!emk_trigger_next_start(history, rule, run, cancel_at, &again))
 		return NULL;
-	return make_run(rule, &again, run->key, run->slot, now);
+	return make_run(history, rule, &again, run->key, run->slot, now);
+}
+
+void
+emk_trigger_rearm(EmkRun *run, TimestampTz at, int64 event_id, const char *name, Jsonb *properties, TimestampTz due_at)
+{
+	run->started_at = run->event_at = run->last_at = at;
+	run->event_id = event_id;
+	run->event_name = name;
+	run->properties = properties;
+	run->message_id = NULL;
+	run->due_at = due_at;
+	run->held = false;
 }
 
 /* A refusal before a run began */
@@ -203,15 +217,20 @@ in_audience(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *ke
 {
 	char	   *error;
 	char	   *facts;
-	bool		in = emk_rule_test(rule->where_profile, rule->cold_profile, item->traits, &error);
+	Jsonb	   *traits = item->traits;
+	bool		in;
+
+	if (t->history != NULL && rule->where_profile != NULL)
+		traits = t->history->traits(t->history, item->profile_id, t->now);
+	in = emk_rule_test(rule->where_profile, rule->cold_profile, traits, &error);
 
 	if (error != NULL)
 	{
-		emk_trigger_condition_failed(rule, error);
-		refuse(t, rule, item, key, "condition_error", emk_rule_audience_facts(item->traits, error));
+		emk_trigger_failed(t, rule, error);
+		refuse(t, rule, item, key, "condition_error", emk_rule_audience_facts(traits, error));
 	}
 	else if (!in)
-		refuse(t, rule, item, key, "audience", emk_rule_audience_facts(item->traits, NULL));
+		refuse(t, rule, item, key, "audience", emk_rule_audience_facts(traits, NULL));
 	else if (rule->where_segment != 0 && !emk_segment_has(rule->where_segment, item->profile_id, t->now, &facts))
 	{
 		refuse(t, rule, item, key, "audience", facts);
@@ -236,7 +255,7 @@ emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item)
 	{
 		if (error != NULL)
 		{
-			emk_trigger_condition_failed(rule, error);
+			emk_trigger_failed(t, rule, error);
 			refuse(t, rule, item, NULL, "condition_error", emk_trigger_error_facts(error));
 		}
 		return;

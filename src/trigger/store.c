@@ -244,7 +244,7 @@ emk_trigger_add(EmkTake *t, EmkRun *run)
 	EmkRun	  **head;
 
 	run->hash = run_hash(run->profile_id, run->rule_id);
-	head = &t->buckets[run->hash % EMK_TAKE_BUCKETS];
+	head = &t->buckets[run->hash & (t->nbuckets - 1)];
 	run->next = *head;
 	*head = run;
 	emk_trigger_push(&t->runs, run);
@@ -254,7 +254,7 @@ EmkRun *
 emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last)
 {
 	uint32		h = last ? last->hash : run_hash(profile_id, rule_id);
-	EmkRun	   *r = last ? last->next : t->buckets[h % EMK_TAKE_BUCKETS];
+	EmkRun	   *r = last ? last->next : t->buckets[h & (t->nbuckets - 1)];
 
 	for (; r != NULL; r = r->next)
 		if (!r->gone && r->hash == h && r->rule_id == rule_id && strcmp(r->profile_id, profile_id) == 0)
@@ -268,7 +268,7 @@ emk_trigger_has_event(EmkTake *t, const char *profile_id, int32 rule_id, int64 e
 {
 	uint32		h = run_hash(profile_id, rule_id);
 
-	for (EmkRun *r = t->buckets[h % EMK_TAKE_BUCKETS]; r != NULL; r = r->next)
+	for (EmkRun *r = t->buckets[h & (t->nbuckets - 1)]; r != NULL; r = r->next)
 		if (r->hash == h && r->rule_id == rule_id && r->event_id == event_id && strcmp(r->profile_id, profile_id) == 0)
 			return true;
 	return false;

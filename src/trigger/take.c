@@ -137,6 +137,22 @@ compare_items(const void *a, const void *b)
 	return emk_trigger_compare(x->occurred_at, x->message_id, x->properties, y->occurred_at, y->message_id, y->properties);
 }
 
+void
+emk_trigger_failed(const EmkTake *t, const EmkRule *rule, const char *error)
+{
+	if (t->history == NULL)
+		emk_trigger_condition_failed(rule, error);
+}
+
+void
+emk_trigger_obey(EmkTake *t, const EmkRule *rule, const EmkItem *item)
+{
+	if (emk_rule_names_start(rule, item->name, item->depth))
+		emk_trigger_consider(t, rule, item);
+	if (emk_rule_names_cancel(rule, item->name, item->depth) && !rule->lapse)
+		emk_trigger_cancel(t, rule, item);
+}
+
 static void
 process(EmkTake *t, const EmkItem *item)
 {
@@ -149,12 +165,8 @@ process(EmkTake *t, const EmkItem *item)
 	{
 		const EmkRule *rule = emk_rule_current(item->rules[r]);
 
-		if (rule == NULL || !rule->enabled)
-			continue;
-		if (emk_rule_names_start(rule, item->name, item->depth))
-			emk_trigger_consider(t, rule, item);
-		if (emk_rule_names_cancel(rule, item->name, item->depth) && !rule->lapse)
-			emk_trigger_cancel(t, rule, item);
+		if (rule != NULL && rule->enabled)
+			emk_trigger_obey(t, rule, item);
 	}
 }
 
@@ -177,6 +189,7 @@ emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *du
 	memset(&t, 0, sizeof(t));
 	t.now = now;
 	t.decisions = decisions;
+	t.nbuckets = EMK_TAKE_BUCKETS;
 	t.buckets = palloc0(sizeof(EmkRun *) * EMK_TAKE_BUCKETS);
 	emk_trigger_load(&t, items, n);
 	for (int i = 0; i < n; i++)

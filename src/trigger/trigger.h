@@ -51,6 +51,41 @@ typedef struct EmkRun
 	struct EmkRun *next;
 } EmkRun;
 
+/* One event, or one merge, as a pass takes it */
+typedef struct EmkItem
+{
+	char		kind;
+	int64		event_id;
+	const char *raw_id;			/* as in the event */
+	const char *profile_id;		/* canonical */
+	TimestampTz occurred_at;
+	int32	   *rules;
+	int			nrules;
+	const char *name;			/* NULL: the event is gone (retention) or this is a merge */
+	Jsonb	   *properties;
+	const char *message_id;
+	TimestampTz received_at;
+	int			depth;
+	Jsonb	   *traits;			/* of the moment; a replay asks for them instead */
+	int			who;			/* of a replay: index into owner[] */
+} EmkItem;
+
+/*
+ * What happened to one person, for a replay: the same machine works on it as on the tables. Items are in event order; `owner` says
+ * to which profile each id belongs by now, a pointer a profile, and changes where a merge is replayed.
+ */
+typedef struct EmkHistory
+{
+	EmkItem    *items;
+	int			n;
+	int			known;			/* items[0..known) have happened */
+	const char **owner;
+	const EmkRule *rule;		/* the version that all runs have */
+	int64		last_run_id;
+	Jsonb	   *(*traits) (struct EmkHistory *h, const char *profile_id, TimestampTz at);
+	void	   *arg;
+} EmkHistory;
+
 typedef struct EmkRuns
 {
 	EmkRun	  **v;
@@ -94,7 +129,28 @@ extern void emk_trigger_quarantine_work(const char *error, int slot, int slots, 
 extern void emk_trigger_quarantine_due(const char *error, TimestampTz now);
 
 /* After a run (ignore, replace) was cancelled at `cancel_at`: the run of the next start folded into it, or NULL. */
-extern EmkRun *emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now);
+extern EmkRun *emk_trigger_restart(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at,
+								   TimestampTz now);
+
+/* An inactivity run goes on from a later event. */
+extern void emk_trigger_rearm(EmkRun *run, TimestampTz at, int64 event_id, const char *name, Jsonb *properties, TimestampTz due_at);
+
+/*
+ * The runs of one rule over the history of one person, in memory. Pure but for segments, which it asks through `history`'s time;
+ * needs an open SPI connection for those only. Everything lives in the current memory context.
+ *
+ * item: items[i] happens. due: takes the runs that want to be looked at until `now`, in the order of their due times; put gives one
+ * back. wake: when the next run wants to be looked at, DT_NOEND for never. live: the runs that there are.
+ */
+typedef struct EmkReplay EmkReplay;
+extern EmkReplay *emk_trigger_replay(EmkHistory *history, EmkDecisions *decisions);
+extern void emk_trigger_replay_item(EmkReplay *r, int i);
+extern TimestampTz emk_trigger_replay_wake(const EmkReplay *r);
+extern void emk_trigger_replay_due(EmkReplay *r, TimestampTz now, EmkRuns *due);
+extern void emk_trigger_replay_put(EmkReplay *r, EmkRun *run);
+extern void emk_trigger_replay_live(const EmkReplay *r, EmkRuns *live);
+/* items[] from this index on are not before `at` */
+extern int	emk_trigger_history_from(const EmkHistory *h, TimestampTz at);
 
 /* Total order of events: (occurred_at, message_id, properties) */
 extern int	emk_trigger_compare(TimestampTz at1, const char *mid1, Jsonb *p1, TimestampTz at2, const char *mid2, Jsonb *p2);

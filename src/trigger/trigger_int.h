@@ -6,33 +6,17 @@
 
 #include "trigger/trigger.h"
 
-/* One work row with its event */
-typedef struct EmkItem
-{
-	char		kind;
-	int64		event_id;
-	const char *raw_id;			/* as in the event */
-	const char *profile_id;		/* canonical */
-	TimestampTz occurred_at;
-	int32	   *rules;
-	int			nrules;
-	const char *name;			/* NULL: the event is gone (retention) or this is a merge */
-	Jsonb	   *properties;
-	const char *message_id;
-	TimestampTz received_at;
-	int			depth;
-	Jsonb	   *traits;
-} EmkItem;
-
 /* A pass over work rows */
-#define EMK_TAKE_BUCKETS 8192
+#define EMK_TAKE_BUCKETS 8192	/* power of two, as that of a replay */
 
 typedef struct EmkEdges EmkEdges;
 
 typedef struct EmkTake
 {
 	TimestampTz now;
-	EmkRun	  **buckets;		/* EMK_TAKE_BUCKETS chains over `runs` by profile and rule */
+	EmkHistory *history;		/* a replay: what happened comes from here, and nothing is written; NULL: from the tables */
+	EmkRun	  **buckets;		/* chains over `runs` by profile and rule */
+	uint32		nbuckets;
 	EmkRuns		runs;			/* all runs of the profiles and rules of the batch, and the new ones */
 	EmkDecisions *decisions;
 	EmkRuns		fresh;			/* new runs that may repeat what was decided already */
@@ -57,6 +41,8 @@ extern void emk_trigger_delete(EmkRun **runs, int n);
 /* start.c */
 extern void emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
 extern void emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item);
+/* A condition failed: counted against the rule, but not in a replay */
+extern void emk_trigger_failed(const EmkTake *t, const EmkRule *rule, const char *error);
 
 /* cancel.c */
 extern void emk_trigger_cancel(EmkTake *t, const EmkRule *rule, const EmkItem *item);
@@ -68,7 +54,11 @@ extern void emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n);
  */
 extern int	emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out);
 /* the first starting event after `after`, for a run that begins anew; false when there is none */
-extern bool emk_trigger_next_start(const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out);
+extern bool emk_trigger_next_start(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz after,
+								   EmkItem *out);
+
+/* take.c: one event or merge does what its rules ask */
+extern void emk_trigger_obey(EmkTake *t, const EmkRule *rule, const EmkItem *item);
 
 /* follow.c */
 extern void emk_trigger_merge(EmkTake *t, const EmkItem *item);

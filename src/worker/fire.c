@@ -51,7 +51,7 @@ hold(Fire *f, EmkRun *run, const EmkRule *rule, TimestampTz until, const char *r
 static void
 cancel(Fire *f, EmkRun *run, const EmkGateRun *g)
 {
-	EmkRun	   *again = emk_trigger_restart(g->rule, run, g->cancel_at, f->pass->now);
+	EmkRun	   *again = emk_trigger_restart(NULL, g->rule, run, g->cancel_at, f->pass->now);
 
 	emk_trigger_decide(&f->pass->decisions, run, g->rule, "cancelled", g->reason, g->facts);
 	if (again != NULL)
@@ -62,13 +62,7 @@ cancel(Fire *f, EmkRun *run, const EmkGateRun *g)
 static void
 rearm(Fire *f, EmkRun *run, const EmkGateRun *g)
 {
-	run->started_at = run->event_at = run->last_at = g->new_start;
-	run->event_id = g->new_event_id;
-	run->event_name = g->new_event_name;
-	run->properties = g->new_properties;
-	run->message_id = NULL;
-	run->due_at = g->hold_until;
-	run->held = false;
+	emk_trigger_rearm(run, g->new_start, g->new_event_id, g->new_event_name, g->new_properties, g->hold_until);
 	wait_on(f, run, run->due_at);
 }
 
