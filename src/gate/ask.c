@@ -57,8 +57,8 @@ look_up(EmkGateRun *runs, int n)
 	return ids;
 }
 
-static void
-ask_audience(EmkGateRun *r)
+void
+emk_gate_judge_audience(EmkGateRun *r)
 {
 	char	   *error;
 
@@ -66,15 +66,15 @@ ask_audience(EmkGateRun *r)
 		emk_rule_test(r->rule->where_profile, r->rule->cold_profile, r->traits, &error))
 		return;
 	r->verdict = EMK_SUPPRESS;
-	if (error != NULL)
+	if (error != NULL && !r->replayed)
 		emk_trigger_condition_failed(r->rule, error);
 	r->reason = error != NULL ? "condition_error" : "audience";
 	r->facts = emk_rule_audience_facts(r->traits, error);
 }
 
 /* Is the profile in the segment of the rule? */
-static void
-ask_segment(EmkGateRun *r, TimestampTz now)
+void
+emk_gate_judge_segment(EmkGateRun *r, TimestampTz now)
 {
 	char	   *facts;
 
@@ -86,8 +86,8 @@ ask_segment(EmkGateRun *r, TimestampTz now)
 }
 
 /* An earlier delivery of this rule to this profile and key: still open → hold; delivered lately → suppress. */
-static void
-judge_reentry(EmkGateRun *r, bool delivered, TimestampTz settled, const char *id, TimestampTz next, TimestampTz now)
+void
+emk_gate_judge_reentry(EmkGateRun *r, bool delivered, TimestampTz settled, const char *id, TimestampTz next, TimestampTz now)
 {
 	TimestampTz until;
 
@@ -106,7 +106,8 @@ judge_reentry(EmkGateRun *r, bool delivered, TimestampTz settled, const char *id
 		return;
 	r->verdict = EMK_SUPPRESS;
 	r->reason = "reentry";
-	r->facts = psprintf("{\"delivery\": \"%s\", \"until\": \"%s\"}", id, timestamptz_to_str(until));
+	r->facts = id == NULL ? psprintf("{\"until\": \"%s\"}", timestamptz_to_str(until)) :
+		psprintf("{\"delivery\": \"%s\", \"until\": \"%s\"}", id, timestamptz_to_str(until));
 }
 
 static void
@@ -147,7 +148,7 @@ ask_reentry(EmkGateRun *runs, int n, const EmkIds *ids, TimestampTz now)
 		TimestampTz settled = DatumGetTimestampTz(emk_spi_datum(row, 3, &isnull));
 		TimestampTz next = DatumGetTimestampTz(emk_spi_datum(row, 5, &isnull));
 
-		judge_reentry(&runs[emk_spi_int4(row, 1, 0)], emk_spi_bool(row, 2, false), settled, emk_spi_text(row, 4), next, now);
+		emk_gate_judge_reentry(&runs[emk_spi_int4(row, 1, 0)], emk_spi_bool(row, 2, false), settled, emk_spi_text(row, 4), next, now);
 	}
 }
 
@@ -162,9 +163,9 @@ emk_gate_ask(EmkGateRun *runs, int n, TimestampTz now)
 	emk_gate_ask_history(runs, n, ids, now);
 	for (int i = 0; i < n; i++)
 		if (runs[i].verdict == EMK_PASS)
-			ask_audience(&runs[i]);
+			emk_gate_judge_audience(&runs[i]);
 	for (int i = 0; i < n; i++)
 		if (runs[i].verdict == EMK_PASS)
-			ask_segment(&runs[i], now);
+			emk_gate_judge_segment(&runs[i], now);
 	ask_reentry(runs, n, ids, now);
 }

@@ -91,7 +91,8 @@ cancels(EmkGateRun *r, const char *name, int depth, Jsonb *properties)
 
 	if (error == NULL)
 		return result;
-	emk_trigger_condition_failed(r->rule, error);
+	if (!r->replayed)
+		emk_trigger_condition_failed(r->rule, error);
 	r->verdict = EMK_SUPPRESS;
 	r->reason = "condition_error";
 	r->facts = emk_trigger_error_facts(error);
@@ -99,33 +100,36 @@ cancels(EmkGateRun *r, const char *name, int depth, Jsonb *properties)
 }
 
 /* Nobody knows whether an event cancels whose unless_where fails: nothing is sent, unless another one surely cancels. */
+void
+emk_gate_judge_cancel(EmkGateRun *r, int64 event_id, const char *name, int depth, Jsonb *properties, TimestampTz at)
+{
+	char	   *key;
+
+	if (r->verdict == EMK_CANCEL)
+		return;
+	key = emk_rule_key(r->rule, properties);
+	if ((key != NULL && strcmp(key, r->key) != 0) || !cancels(r, name, depth, properties))
+		return;
+	r->verdict = EMK_CANCEL;
+	r->reason = "cancelled_by";
+	r->cancel_at = at;
+	r->facts = emk_trigger_cancel_facts(event_id, name, at, key == NULL);
+}
+
 static void
 read_cancels(EmkGateRun *runs, SPITupleTable *rows, uint64 n)
 {
 	for (uint64 row = 0; row < n; row++)
 	{
 		EmkGateRun *r;
-		char	   *name,
-				   *key;
-		Jsonb	   *properties;
 		bool		isnull;
 
 		SPI_tuptable = rows;
 		r = &runs[emk_spi_int4(row, 1, 0)];
-		if (r->verdict == EMK_CANCEL)
-			continue;
-		name = emk_spi_text(row, 3);
-		properties = DatumGetJsonbP(emk_spi_datum(row, 4, &isnull));
-		key = emk_rule_key(r->rule, properties);
-		if (key != NULL && strcmp(key, r->key) != 0)
-			continue;
-		if (!cancels(r, name, DatumGetInt16(emk_spi_datum(row, 6, &isnull)), properties))
-			continue;
-		SPI_tuptable = rows;
-		r->verdict = EMK_CANCEL;
-		r->reason = "cancelled_by";
-		r->cancel_at = DatumGetTimestampTz(emk_spi_datum(row, 5, &isnull));
-		r->facts = emk_trigger_cancel_facts(emk_spi_int8(row, 2, 0), name, r->cancel_at, key == NULL);
+		if (r->verdict != EMK_CANCEL)
+			emk_gate_judge_cancel(r, emk_spi_int8(row, 2, 0), emk_spi_text(row, 3),
+								  DatumGetInt16(emk_spi_datum(row, 6, &isnull)), DatumGetJsonbP(emk_spi_datum(row, 4, &isnull)),
+								  DatumGetTimestampTz(emk_spi_datum(row, 5, &isnull)));
 	}
 }
 
@@ -167,6 +171,27 @@ ask_cancels(EmkGateRun *runs, const int *index, int k, const EmkIds *ids, Timest
 }
 
 /* Later activity: an inactivity run waits on from there. A delivery that is about to be tried again is cancelled by it. */
+void
+emk_gate_judge_activity(EmkGateRun *r, int64 event_id, char *name, Jsonb *properties, TimestampTz at)
+{
+	if (r->verdict != EMK_PASS)
+		return;
+	r->new_event_id = event_id;
+	r->new_event_name = name;
+	r->new_properties = properties;
+	r->new_start = at;
+	if (r->delivery_id == NULL)
+	{
+		r->verdict = EMK_REARM;
+		r->hold_until = emk_clock_add(at, &r->rule->after);
+		return;
+	}
+	r->verdict = EMK_CANCEL;
+	r->reason = "cancelled_by";
+	r->cancel_at = at;
+	r->facts = emk_trigger_cancel_facts(event_id, name, at, false);
+}
+
 static void
 read_latest(EmkGateRun *runs, uint64 n)
 {
@@ -175,22 +200,10 @@ read_latest(EmkGateRun *runs, uint64 n)
 		EmkGateRun *r = &runs[emk_spi_int4(row, 1, 0)];
 		bool		isnull;
 
-		if (r->verdict != EMK_PASS)
-			continue;
-		r->new_event_id = emk_spi_int8(row, 2, 0);
-		r->new_event_name = emk_spi_text(row, 3);
-		r->new_properties = DatumGetJsonbPCopy(emk_spi_datum(row, 4, &isnull));
-		r->new_start = DatumGetTimestampTz(emk_spi_datum(row, 5, &isnull));
-		if (r->delivery_id == NULL)
-		{
-			r->verdict = EMK_REARM;
-			r->hold_until = emk_clock_add(r->new_start, &r->rule->after);
-			continue;
-		}
-		r->verdict = EMK_CANCEL;
-		r->reason = "cancelled_by";
-		r->cancel_at = r->new_start;
-		r->facts = emk_trigger_cancel_facts(r->new_event_id, r->new_event_name, r->new_start, false);
+		if (r->verdict == EMK_PASS)
+			emk_gate_judge_activity(r, emk_spi_int8(row, 2, 0), emk_spi_text(row, 3),
+									DatumGetJsonbPCopy(emk_spi_datum(row, 4, &isnull)),
+									DatumGetTimestampTz(emk_spi_datum(row, 5, &isnull)));
 	}
 }
 

@@ -118,25 +118,37 @@ decide(Fire *f, EmkRun *run, EmkGateRun *g)
 
 	f->stored_id = run->profile_id;
 	run->profile_id = g->canonical;
-	if (run->due_at > p->now && g->verdict != EMK_CANCEL && g->verdict != EMK_REARM)
-		wait_on(f, run, run->due_at);
-	else if (g->verdict == EMK_CANCEL)
-		cancel(f, run, g);
-	else if (g->verdict == EMK_REARM)
-		rearm(f, run, g);
-	else if (g->verdict == EMK_SUPPRESS)
-		emk_trigger_decide(&p->decisions, run, g->rule, "suppressed", g->reason, g->facts);
-	else if (g->verdict == EMK_HOLD)
-		hold(f, run, g->rule, g->hold_until, g->reason, g->facts);
-	else if (emk_clock_add(run->due_at, &g->rule->max_lateness) < p->now)
-		emk_trigger_decide(&p->decisions, run, g->rule, "expired", "late",
-						   psprintf("{\"late_seconds\": " INT64_FORMAT "}", (p->now - run->due_at) / USECS_PER_SEC));
-	else if (sends_already(f, g))
-		hold(f, run, g->rule, p->now + USECS_PER_SEC, "earlier_send_open", NULL);
-	else if (g->rule->endpoint_id == 0)
-		emk_trigger_decide(&p->decisions, run, g->rule, "recorded", NULL, NULL);
-	else
-		send(f, run, g);
+	switch (emk_gate_fate(g, run->due_at, g->verdict == EMK_PASS && sends_already(f, g), p->now))
+	{
+		case EMK_FATE_WAIT:
+			wait_on(f, run, run->due_at);
+			break;
+		case EMK_FATE_CANCELLED:
+			cancel(f, run, g);
+			break;
+		case EMK_FATE_REARMED:
+			rearm(f, run, g);
+			break;
+		case EMK_FATE_SUPPRESSED:
+			emk_trigger_decide(&p->decisions, run, g->rule, "suppressed", g->reason, g->facts);
+			break;
+		case EMK_FATE_HELD:
+			if (g->verdict == EMK_HOLD)
+				hold(f, run, g->rule, g->hold_until, g->reason, g->facts);
+			else
+				hold(f, run, g->rule, p->now + USECS_PER_SEC, "earlier_send_open", NULL);
+			break;
+		case EMK_FATE_EXPIRED:
+			emk_trigger_decide(&p->decisions, run, g->rule, "expired", "late",
+							   psprintf("{\"late_seconds\": " INT64_FORMAT "}", (p->now - run->due_at) / USECS_PER_SEC));
+			break;
+		case EMK_FATE_RECORDED:
+			emk_trigger_decide(&p->decisions, run, g->rule, "recorded", NULL, NULL);
+			break;
+		case EMK_FATE_SENT:
+			send(f, run, g);
+			break;
+	}
 }
 
 typedef struct Turn
