@@ -37,6 +37,14 @@ extern void emk_profile_ids(char **canonical, int n, EmkIds *out);
 extern Jsonb *emk_profile_traits(const char *canonical);
 extern void emk_profile_traits_many(char **canonical, int n, Jsonb **out);
 
+/*
+ * The past of the traits of n ids, which may have been merged away since (`merges`: look for those). Read at once, into the current
+ * memory context, which must outlive it; at() answers from memory: {} before the profile was known. Needs an active snapshot.
+ */
+typedef struct EmkPast EmkPast;
+extern EmkPast *emk_profile_past(char **ids, int n, bool merges);
+extern Jsonb *emk_profile_past_at(EmkPast *past, const char *id, TimestampTz at);
+
 /* ERROR (22023, 54000) when `id` is empty or longer than EMK_MAX_ID_BYTES; `what` names the argument. */
 extern void emk_profile_check_id(const char *id, const char *what);
 /* True for ids that many clients send when they know nobody ("", null, zeros, anonymous ...): they never merge. */

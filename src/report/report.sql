@@ -78,3 +78,67 @@ REVOKE ALL ON FUNCTION eventmkt.property_numeric(jsonb, text), eventmkt.property
 	eventmkt.expose_property(text, text, text, text, text), eventmkt.hide_property(text, text),
 	eventmkt.create_funnel(text, text[], interval, interval, text), eventmkt.replace_funnel(text, text[], interval, interval, text),
 	eventmkt.drop_funnel(text), eventmkt.create_goal(text, text, interval, text, text), eventmkt.drop_goal(text) FROM PUBLIC;
+-- report: backtests
+CREATE FUNCTION eventmkt.backtest(name text, "from" timestamptz, "to" timestamptz DEFAULT NULL, warm_up interval DEFAULT NULL)
+	RETURNS TABLE (rule text, profile_id text, key text, started_at timestamptz, event_id bigint,
+	due_at timestamptz, outcome text, reason text, facts jsonb, decided_at timestamptz)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_backtest_sql';
+COMMENT ON FUNCTION eventmkt.backtest(text, timestamptz, timestamptz, interval) IS
+	'what would have been decided in a span of history for a rule; reads only';
+CREATE FUNCTION eventmkt.backtest_summary(name text, "from" timestamptz, "to" timestamptz DEFAULT NULL,
+	converted_by text DEFAULT NULL, within interval DEFAULT '7 days', revenue text DEFAULT NULL, warm_up interval DEFAULT NULL)
+	RETURNS TABLE (rule text, day date, outcome text, reason text, runs bigint, profiles bigint, converted bigint,
+	revenue numeric)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_backtest_summary';
+COMMENT ON FUNCTION eventmkt.backtest_summary(text, timestamptz, timestamptz, text, interval, text, interval) IS
+	'a backtest by day, outcome and reason, with the orders that followed its messages';
+CREATE FUNCTION eventmkt.estimate_rule(name text, over interval DEFAULT '30 days')
+	RETURNS TABLE (rule text, monthly_sends bigint, monthly_profiles bigint, sends bigint, cancelled bigint, suppressed bigint,
+	sample_profiles bigint, one_in bigint)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_estimate_rule';
+COMMENT ON FUNCTION eventmkt.estimate_rule(text, interval) IS
+	'how many messages a month a rule would send, from history; of a sample of people where it is large';
+CREATE FUNCTION eventmkt.backtest(names text[], "from" timestamptz, "to" timestamptz DEFAULT NULL, warm_up interval DEFAULT NULL)
+	RETURNS TABLE (rule text, profile_id text, key text, started_at timestamptz, event_id bigint,
+	due_at timestamptz, outcome text, reason text, facts jsonb, decided_at timestamptz)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_backtest_sql';
+COMMENT ON FUNCTION eventmkt.backtest(text[], timestamptz, timestamptz, interval) IS
+	'what would have been decided in a span of history for several rules, read in one go; reads only';
+CREATE FUNCTION eventmkt.backtest_summary(names text[], "from" timestamptz, "to" timestamptz DEFAULT NULL,
+	converted_by text DEFAULT NULL, within interval DEFAULT '7 days', revenue text DEFAULT NULL, warm_up interval DEFAULT NULL)
+	RETURNS TABLE (rule text, day date, outcome text, reason text, runs bigint, profiles bigint, converted bigint,
+	revenue numeric)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_backtest_summary';
+COMMENT ON FUNCTION eventmkt.backtest_summary(text[], timestamptz, timestamptz, text, interval, text, interval) IS
+	'a backtest by day, outcome and reason, with the orders that followed its messages';
+CREATE FUNCTION eventmkt.estimate_rule(names text[], over interval DEFAULT '30 days')
+	RETURNS TABLE (rule text, monthly_sends bigint, monthly_profiles bigint, sends bigint, cancelled bigint, suppressed bigint,
+	sample_profiles bigint, one_in bigint)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_estimate_rule';
+COMMENT ON FUNCTION eventmkt.estimate_rule(text[], interval) IS
+	'how many messages a month several rules would send, from history; of a sample of people where it is large';
+CREATE FUNCTION eventmkt.backtest(definition jsonb, "from" timestamptz, "to" timestamptz DEFAULT NULL, warm_up interval DEFAULT NULL)
+	RETURNS TABLE (rule text, profile_id text, key text, started_at timestamptz, event_id bigint,
+	due_at timestamptz, outcome text, reason text, facts jsonb, decided_at timestamptz)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_backtest_sql';
+COMMENT ON FUNCTION eventmkt.backtest(jsonb, timestamptz, timestamptz, interval) IS
+	'what would have been decided for a rule that does not exist yet: the arguments of create_rule() as JSON, or an array of such';
+CREATE FUNCTION eventmkt.backtest_summary(definition jsonb, "from" timestamptz, "to" timestamptz DEFAULT NULL,
+	converted_by text DEFAULT NULL, within interval DEFAULT '7 days', revenue text DEFAULT NULL, warm_up interval DEFAULT NULL)
+	RETURNS TABLE (rule text, day date, outcome text, reason text, runs bigint, profiles bigint, converted bigint,
+	revenue numeric)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_backtest_summary';
+COMMENT ON FUNCTION eventmkt.backtest_summary(jsonb, timestamptz, timestamptz, text, interval, text, interval) IS
+	'a backtest by day, outcome and reason, with the orders that followed its messages';
+CREATE FUNCTION eventmkt.estimate_rule(definition jsonb, over interval DEFAULT '30 days')
+	RETURNS TABLE (rule text, monthly_sends bigint, monthly_profiles bigint, sends bigint, cancelled bigint, suppressed bigint,
+	sample_profiles bigint, one_in bigint)
+	LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME', 'emk_report_estimate_rule';
+COMMENT ON FUNCTION eventmkt.estimate_rule(jsonb, interval) IS
+	'how many messages a month a rule that does not exist yet would send, from history; of a sample of people where it is large';
+REVOKE ALL ON FUNCTION eventmkt.backtest(text, timestamptz, timestamptz, interval),
+	eventmkt.backtest_summary(text, timestamptz, timestamptz, text, interval, text, interval), eventmkt.estimate_rule(text, interval),
+	eventmkt.backtest(text[], timestamptz, timestamptz, interval),
+	eventmkt.backtest_summary(text[], timestamptz, timestamptz, text, interval, text, interval), eventmkt.estimate_rule(text[], interval),
+	eventmkt.backtest(jsonb, timestamptz, timestamptz, interval),
+	eventmkt.backtest_summary(jsonb, timestamptz, timestamptz, text, interval, text, interval), eventmkt.estimate_rule(jsonb, interval) FROM PUBLIC;

@@ -24,6 +24,8 @@ typedef struct EmkRuleSpec
 	bool		keep_enabled;	/* replace_rule() without `enabled`: as it was */
 } EmkRuleSpec;
 
+/* The names of EmkRuleArg, in its order */
+extern const char *const emk_rule_arg_names[];
 /* The names of EmkRepeat, in its order; NULL-terminated. */
 extern const char *const emk_rule_repeat_names[];
 

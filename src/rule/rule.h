@@ -74,6 +74,14 @@ extern void emk_rule_sync(int32 rule_id);
 extern void emk_rule_sync_all(void);
 
 /*
+ * peek: the current version by name, for reading only; ERROR EM002 when there is none. draft: a rule that does not exist, from the
+ * arguments of create_rule() as a JSON object; palloc'd, rule_id 0, endpoint_id -1 unless it only records. Both work in a read-only
+ * transaction.
+ */
+extern const EmkRule *emk_rule_peek(const char *name);
+extern const EmkRule *emk_rule_draft(Jsonb *definition);
+
+/*
  * An inactivity rule: the same event (or, for '*', any event) restarts the delay and nothing else matters, so one run a
  * profile is enough and its due run re-reads the last event. Pure; looks at the definition only, never at `lapse`.
  */

@@ -13,7 +13,7 @@
 
 const char *const emk_rule_repeat_names[] = {"ignore", "debounce", "replace", "parallel", NULL};
 
-static const char *const arg_names[] = {
+const char *const emk_rule_arg_names[] = {
 	"name", "on_event", "where_event", "where_profile", "at_least", "within", "per", "unless", "unless_where", "look_back",
 	"after", "on_repeat", "reentry", "send_to", "template", "steps", "max_lateness", "priority", "enabled", "where_segment"
 };
@@ -30,7 +30,7 @@ require(FunctionCallInfo fcinfo, int arg)
 	if (PG_ARGISNULL(arg))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", arg_names[arg]),
+				 errmsg("%s must not be null", emk_rule_arg_names[arg]),
 				 arg <= ARG_ON_EVENT ? errhint("Every rule has a name and a starting event.") :
 				 errhint("Leave the argument out to take its default.")));
 }
@@ -145,17 +145,17 @@ interval_arg(FunctionCallInfo fcinfo, int arg, bool positive)
 	if (iv->month < 0 || iv->day < 0 || iv->time < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be negative", arg_names[arg]),
+				 errmsg("%s must not be negative", emk_rule_arg_names[arg]),
 				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(iv)))),
 				 errhint("Months, days and time of the interval must each be zero or more.")));
 	if (positive && iv->month == 0 && iv->day == 0 && iv->time == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be more than zero", arg_names[arg])));
+				 errmsg("%s must be more than zero", emk_rule_arg_names[arg])));
 	if (days > EMK_MAX_INTERVAL_DAYS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s is too long", arg_names[arg]),
+				 errmsg("%s is too long", emk_rule_arg_names[arg]),
 				 errdetail("The limit (max interval days) is %d days.", EMK_MAX_INTERVAL_DAYS)));
 	return iv;
 }
@@ -173,7 +173,7 @@ condition_arg(FunctionCallInfo fcinfo, int arg, bool *cold)
 	if (VARSIZE(path) > EMK_MAX_CONDITION_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%s is too long", arg_names[arg]),
+				 errmsg("%s is too long", emk_rule_arg_names[arg]),
 				 errdetail("It takes %d bytes; the limit (max condition bytes) is %d.", (int) VARSIZE(path),
 						   EMK_MAX_CONDITION_BYTES)));
 	memset(&c, 0, sizeof(c));
@@ -182,7 +182,7 @@ condition_arg(FunctionCallInfo fcinfo, int arg, bool *cold)
 	if (!c.predicate)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s is not a predicate", arg_names[arg]),
+				 errmsg("%s is not a predicate", emk_rule_arg_names[arg]),
 				 errdetail("The path %s yields values, not true or false.", text),
 				 strchr(text, '?') ? errhint("Write exists(%s), or a comparison such as $.amount >= 50.", text) :
 				 errhint("Write a comparison, for example $.amount >= 50 or exists($.coupon).")));
@@ -243,7 +243,7 @@ refuse_journeys(FunctionCallInfo fcinfo)
 		if (!PG_ARGISNULL(arg))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s is not supported", arg_names[arg]),
+					 errmsg("%s is not supported", emk_rule_arg_names[arg]),
 					 errhint("Journeys and templates are not in this version: a rule sends its event and the "
 							 "profile's traits to one endpoint.")));
 }

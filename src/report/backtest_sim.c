@@ -1,0 +1,234 @@
+/*
+ * backtest_sim.c: one rule over the past of one person, decided at due time. The machine of runs and the judges of the gates are those
+ * that the worker uses (trigger/replay.c, gate/replay_gate.c); this file is the clock: what happens first, an event or a due run?
+ *
+ *   an event and a run at the same microsecond: the event first, so what is committed at the due time still cancels
+ *   a message is delivered at once, at the moment of its decision; re-entry counts from there
+ *
+ * Ids that were merged are separate profiles until their merge, as they were when it happened.
+ */
+#include "postgres.h"
+
+#include "gate/gate.h"
+#include "report/backtest.h"
+
+/* When the rule last sent to a profile and key */
+typedef struct Sent
+{
+	const char *profile_id;
+	const char *key;
+	TimestampTz at;
+} Sent;
+
+typedef struct Sim
+{
+	EmkBacktest *b;
+	const EmkTried *tried;
+	EmkHistory	h;
+	EmkReplay  *runs;
+	EmkDecisions decisions;
+	EmkRuns		due;
+	Sent	   *sent;
+	int			nsent;
+	int			room;
+	TimestampTz now;
+} Sim;
+
+static Jsonb *
+traits_at(EmkHistory *h, const char *profile_id, TimestampTz at)
+{
+	return emk_profile_past_at(h->arg, profile_id, at);
+}
+
+static void
+tell(Sim *s)
+{
+	for (int i = 0; i < s->decisions.n; i++)
+		if (s->now >= s->b->from)
+			s->b->row(s->b->arg, &s->decisions.v[i], s->now);
+	s->decisions.n = 0;
+}
+
+static Sent *
+last_send(Sim *s, const char *profile_id, const char *key)
+{
+	for (int i = 0; i < s->nsent; i++)
+		if (s->sent[i].profile_id == profile_id && strcmp(s->sent[i].key, key) == 0)
+			return &s->sent[i];
+	return NULL;
+}
+
+static void
+send(Sim *s, const EmkRun *run)
+{
+	Sent	   *sent;
+
+	emk_trigger_decide(&s->decisions, run, s->tried->rule, "delivered", NULL, NULL);
+	if (s->tried->rule->reentry == NULL)
+		return;
+	sent = last_send(s, run->profile_id, run->key);
+	if (sent == NULL)
+	{
+		if (s->nsent == s->room)
+		{
+			s->room = Max(16, s->room * 2);
+			s->sent = s->sent == NULL ? palloc(sizeof(Sent) * s->room) : repalloc(s->sent, sizeof(Sent) * s->room);
+		}
+		sent = &s->sent[s->nsent++];
+		sent->profile_id = run->profile_id;
+		sent->key = run->key;
+	}
+	sent->at = s->now;
+}
+
+static void
+decide(Sim *s, EmkRun *run)
+{
+	const EmkRule *rule = s->tried->rule;
+	Sent	   *sent = rule->reentry != NULL ? last_send(s, run->profile_id, run->key) : NULL;
+	EmkGateRun	g = {.rule = rule, .profile_id = run->profile_id, .key = run->key, .started_at = run->started_at,
+	.event_id = run->event_id};
+	EmkRun	   *again;
+
+	emk_gate_replay(&g, &s->h, sent ? sent->at : DT_NOBEGIN, s->now);
+	switch (emk_gate_fate(&g, run->due_at, false, s->now))
+	{
+		case EMK_FATE_WAIT:
+			run->wake_at = run->due_at;
+			emk_trigger_replay_put(s->runs, run);
+			break;
+		case EMK_FATE_CANCELLED:
+			again = emk_trigger_restart(&s->h, rule, run, g.cancel_at, s->now);
+			emk_trigger_decide(&s->decisions, run, rule, "cancelled", g.reason, g.facts);
+			if (again == NULL)
+				break;
+			again->wake_at = again->due_at;
+			emk_trigger_replay_put(s->runs, again);
+			break;
+		case EMK_FATE_REARMED:
+			emk_trigger_rearm(run, g.new_start, g.new_event_id, g.new_event_name, g.new_properties, g.hold_until);
+			run->wake_at = run->due_at;
+			emk_trigger_replay_put(s->runs, run);
+			break;
+		case EMK_FATE_SUPPRESSED:
+		case EMK_FATE_HELD:		/* never: what is sent here is delivered at once */
+			emk_trigger_decide(&s->decisions, run, rule, "suppressed", g.reason, g.facts);
+			break;
+		case EMK_FATE_EXPIRED:
+			emk_trigger_decide(&s->decisions, run, rule, "expired", "late",
+							   psprintf("{\"late_seconds\": " INT64_FORMAT "}", (s->now - run->due_at) / USECS_PER_SEC));
+			break;
+		case EMK_FATE_RECORDED:
+			emk_trigger_decide(&s->decisions, run, rule, "recorded", NULL, NULL);
+			break;
+		case EMK_FATE_SENT:
+			send(s, run);
+			break;
+	}
+}
+
+/* From now on all that belonged to the one profile belongs to the other, what was sent to it too. */
+static void
+merge(Sim *s, const EmkPerson *p, const EmkItem *item)
+{
+	for (int i = 0; i < p->nids; i++)
+		if (s->h.owner[i] == item->raw_id)
+			s->h.owner[i] = item->profile_id;
+	for (int i = 0; i < s->nsent; i++)
+	{
+		Sent	   *mine = &s->sent[i];
+		Sent	   *other;
+
+		if (mine->profile_id != item->raw_id)
+			continue;
+		other = last_send(s, item->profile_id, mine->key);
+		if (other != NULL)
+			other->at = mine->at = Max(other->at, mine->at);
+		mine->profile_id = item->profile_id;
+	}
+}
+
+static bool
+concerns(const Sim *s, const EmkItem *item)
+{
+	const EmkRule *rule = s->tried->rule;
+
+	return item->kind == 'm' || (item->occurred_at >= s->tried->since &&
+		(emk_rule_names_start(rule, item->name, item->depth) || emk_rule_names_cancel(rule, item->name, item->depth)));
+}
+
+/* All items of one microsecond are known when the first of them is looked at. Returns the index of the next one. */
+static int
+happen(Sim *s, const EmkPerson *p, int first)
+{
+	int			next = first;
+
+	s->now = Max(s->now, p->items[first].occurred_at);
+	while (next < p->n && p->items[next].occurred_at == p->items[first].occurred_at)
+		next++;
+	s->h.known = next;
+	for (int i = first; i < next; i++)
+		if (concerns(s, &p->items[i]))
+		{
+			if (p->items[i].kind == 'm')
+				merge(s, p, &p->items[i]);
+			emk_trigger_replay_item(s->runs, i);
+		}
+	tell(s);
+	return next;
+}
+
+static void
+tell_waiting(Sim *s)
+{
+	EmkRuns		live = {0};
+
+	emk_trigger_replay_live(s->runs, &live);
+	for (int i = 0; i < live.n; i++)
+		emk_trigger_decide(&s->decisions, live.v[i], s->tried->rule, "waiting", NULL, NULL);
+	s->now = DT_NOEND;
+	tell(s);
+}
+
+void
+emk_report_simulate(EmkBacktest *b, const EmkTried *tried, EmkPerson *p)
+{
+	Sim			s = {.b = b, .tried = tried, .now = DT_NOBEGIN};
+	int			i = 0;
+
+	while (i < p->n && !concerns(&s, &p->items[i]))
+		i++;
+	if (i == p->n)
+		return;
+	s.h.items = p->items;
+	s.h.n = p->n;
+	s.h.rule = tried->rule;
+	s.h.traits = traits_at;
+	s.h.arg = b->past;
+	s.h.owner = palloc(sizeof(char *) * p->nids);
+	for (int k = 0; k < p->nids; k++)
+		s.h.owner[k] = p->before ? p->before[k] : p->ids[0];
+	s.runs = emk_trigger_replay(&s.h, &s.decisions);
+	for (;;)
+	{
+		TimestampTz wake = emk_trigger_replay_wake(s.runs);
+
+		if (wake <= b->to && (i == p->n || wake < p->items[i].occurred_at))
+		{
+			s.now = Max(s.now, wake);
+			emk_trigger_replay_due(s.runs, s.now, &s.due);
+			for (int k = 0; k < s.due.n; k++)
+				decide(&s, s.due.v[k]);
+			tell(&s);
+		}
+		else if (i < p->n)
+		{
+			i = happen(&s, p, i);
+			while (i < p->n && !concerns(&s, &p->items[i]))
+				i++;
+		}
+		else
+			break;
+	}
+	tell_waiting(&s);
+}
