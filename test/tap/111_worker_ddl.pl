@@ -86,7 +86,7 @@ sub worker_up
 	$node->stop;
 }
 
-# ---- DROP EXTENSION under load, ten times
+# ---- DROP EXTENSION under load, fifty times
 {
 	my $node = new_node('drop', preload => 1, dbname => 'shop');
 	my $script = PostgreSQL::Test::Utils::tempdir() . '/load.sql';
@@ -96,7 +96,7 @@ SQL
 	ok(worker_up($node, 'shop'), 'a worker runs');
 	$node->safe_psql('shop', q{SELECT eventmkt.create_rule('seen', on_event => 'Seen', send_to => 'none')});
 	my ($in, $load_out, $load_err) = ('', '', '');
-	my $load = IPC::Run::start([ $node->installed_command('pgbench'), '-n', '-c', '3', '-T', '60', '-f', $script, '-h', $node->host,
+	my $load = IPC::Run::start([ $node->installed_command('pgbench'), '-n', '-c', '3', '-R', '400', '-T', '180', '-f', $script, '-h', $node->host,
 		'-p', $node->port, '-U', $node->safe_psql('postgres', 'SELECT current_user'), 'shop' ], '<', \$in, '>', \$load_out, '2>', \$load_err);
 	sleep 1;
 	# the worker's own two: its slot and the epoch of its leases
@@ -105,19 +105,39 @@ SQL
 	my ($slowest, $before) = (0, $node->safe_psql('shop', 'SELECT count(*) FROM eventmkt_data.event'));
 	my $lines = () = slurp_file($node->logfile) =~ /\[[^]]*\][^\n]*(?:WARNING|ERROR|FATAL):/g;
 	cmp_ok($before, '>', 0, 'there is load');
-	for (1 .. 10)
+	my $launcher = $node->safe_psql('shop', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt launcher'");
+	my $shared = 'SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name IS NOT NULL';
+	my $descriptors = sub { my @fd = glob "/proc/$launcher/fd/*"; scalar @fd };
+	my $rss = sub { (slurp_file("/proc/$launcher/status") =~ /VmRSS:\s+(\d+)/)[0] };
+	my ($shared_before, $members, $descriptors_before, $rss_before) = ($node->safe_psql('shop', $shared), 0);
+	for (1 .. 50)
 	{
 		my $s = timed($node, 'shop', 'SET client_min_messages = error; DROP EXTENSION eventmkt CASCADE');
 		$slowest = $s if $s > $slowest;
-		sleep 0.5 if $_ % 3 == 0;
+		$members += $node->safe_psql('shop', "SELECT count(*) FROM pg_proc WHERE probin LIKE '%eventmkt%' OR pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'eventmkt')")
+			if $_ % 10 == 0;
+		sleep 0.5 if $_ % 10 == 0;
 		$node->safe_psql('shop', 'SET client_min_messages = error; CREATE EXTENSION eventmkt; SELECT eventmkt.init()');
-		sleep 0.3;
+		sleep($_ % 5 == 0 ? 0.3 : 0.02);
+		($descriptors_before, $rss_before) = ($descriptors->(), $rss->()) if $_ == 10;
 	}
 	cmp_ok($slowest, '<', 2, 'DROP EXTENSION is quick each time');
+	is($members, 0, 'and leaves no member behind');
+	is($node->safe_psql('shop', $shared), $shared_before, 'shared memory is as before');
+	is($node->safe_psql('shop', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt launcher'"), $launcher, 'the launcher lived through it');
+	cmp_ok($descriptors->(), '<=', $descriptors_before + 1, 'it holds no more descriptors');
+	cmp_ok($rss->() - $rss_before, '<', 1024, 'and no more memory');
 	cmp_ok($node->safe_psql('shop', 'SELECT count(*) FROM eventmkt_data.event'), '>=', $before, 'the events are still there');
 	ok(worker_up($node, 'shop'), 'a worker runs again');
 	is($node->safe_psql('shop', q{SELECT detail FROM eventmkt.health() WHERE "check" = 'paused'}), 'no', 'and is not paused');
 	ok(wait_for_sql($node, $locks, '0|2', 10), 'no lock is left but those of the worker');
+	# every place for a worker is free again: all can be taken at once
+	$node->safe_psql('shop', "LOAD 'eventmkt'; ALTER SYSTEM SET eventmkt.workers = 8");
+	$node->reload;
+	ok(wait_for(sub { workers_of($node, 'shop') eq '8' }, 15), 'no place for a worker is lost');
+	$node->safe_psql('shop', "LOAD 'eventmkt'; ALTER SYSTEM RESET eventmkt.workers");
+	$node->reload;
+	ok(worker_up($node, 'shop'), 'one worker again');
 
 	# gone for longer: the worker leaves, quietly
 	$node->safe_psql('shop', 'SET client_min_messages = error; DROP EXTENSION eventmkt CASCADE');
