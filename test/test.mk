@@ -14,3 +14,7 @@ sandbox setup:
 .PHONY: bench-history
 bench-history:
 	@test/bench/history/run
+# all of it on PostgreSQL 15, 17 and 18, by gcc and clang; root only, see the script
+.PHONY: test-matrix
+test-matrix:
+	@test/matrix $(CELLS)

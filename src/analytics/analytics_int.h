@@ -5,6 +5,7 @@
 #define EMK_ANALYTICS_INT_H
 
 #include "analytics/analytics.h"
+#include "base/compat.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/timestamp.h"
@@ -83,7 +84,7 @@ extern char *emk_state_append(EmkState **st, uint32 bytes);
 /* Argument 0 of a final function, checked, not to be written to; NULL for no rows. */
 extern EmkState *emk_state_view(FunctionCallInfo fcinfo, EmkStateKind kind);
 /* ERROR 22P03: the bytes are no state of ours. */
-extern void emk_state_malformed(void) pg_attribute_noreturn();
+pg_noreturn extern void emk_state_malformed(void);
 
 /* Makes the log smaller where the kind can do so (compact.c). */
 extern void emk_state_compact(EmkState *st);

@@ -41,7 +41,7 @@ typedef struct EmkTimeline
 	const uint8 *ids;			/* per event emk_tl_id() */
 } EmkTimeline;
 
-extern void emk_tl_malformed(void) pg_attribute_noreturn();
+pg_noreturn extern void emk_tl_malformed(void);
 /* Reads the header; everything up to the times is checked against the length of the value. */
 extern void emk_tl_open(EmkTimeline *tl, const struct varlena *value);
 extern void emk_tl_open_bytes(EmkTimeline *tl, const uint8 *p, Size size);

@@ -63,6 +63,11 @@
 	ExecInsertIndexTuples((rri), (slot), (estate), false, true, (conflict), NIL, false)
 #endif
 
+/* a function that does not return: said before the declaration since 18 */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn	__attribute__((noreturn))
+#endif
+
 /* memory a GUC check hook hands to the GUC machinery */
 #if PG_VERSION_NUM < 160000
 #define emk_guc_malloc(n)	malloc(n)

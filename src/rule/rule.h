@@ -68,7 +68,7 @@ extern const EmkRule *emk_rule_current(int32 rule_id);
  */
 extern int32 emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled);
 extern int32 emk_rule_find(const char *name, int32 *version, bool *enabled);
-extern void emk_rule_unknown(const char *name) pg_attribute_noreturn();
+pg_noreturn extern void emk_rule_unknown(const char *name);
 extern void emk_rule_set_enabled(int32 rule_id, bool enabled, const char *reason);
 extern void emk_rule_sync(int32 rule_id);
 extern void emk_rule_sync_all(void);

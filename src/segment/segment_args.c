@@ -30,7 +30,7 @@ static const char *const arg_names[] = {
 
 const char *const emk_segment_kinds[] = {"traits", "behaviour", "segments", "query"};
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 wrong(const char *message, const char *hint)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg_internal("%s", message), errhint("%s", hint)));

@@ -78,7 +78,7 @@ emk_segment_pin(void)
 	return nest;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 unknown_segment(const char *name)
 {
 	ereport(ERROR,

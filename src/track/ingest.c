@@ -54,7 +54,7 @@ typedef struct Input			/* what one call carries, as read */
 	int			npeople;
 } Input;
 
-static void refuse_as(int code, const char *fmt,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
+pg_noreturn static void refuse_as(int code, const char *fmt,...) pg_attribute_printf(2, 3);
 #define refuse(...) refuse_as(ERRCODE_INVALID_PARAMETER_VALUE, __VA_ARGS__)
 
 /* ERROR about the message at hand. */
