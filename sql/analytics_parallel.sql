@@ -30,12 +30,12 @@ SET enable_hashagg = off;
 SELECT plan_has('SELECT * FROM question', 'Partial GroupAggregate') AS parallel;
 CREATE TABLE sorted AS SELECT * FROM question;
 (TABLE serial EXCEPT TABLE sorted) UNION ALL (TABLE sorted EXCEPT TABLE serial);
-SET enable_hashagg = on; SET enable_sort = off; SET work_mem = '256kB';
+SET enable_hashagg = on; SET enable_sort = off; SET work_mem = '1MB'; SET parallel_tuple_cost = 0.03;
 SELECT plan_has('SELECT * FROM question', 'Partial HashAggregate') AS parallel;
 CREATE TABLE hashed AS SELECT * FROM question;
 (TABLE serial EXCEPT TABLE hashed) UNION ALL (TABLE hashed EXCEPT TABLE serial);
 -- one group over all: parts of it merged
-RESET enable_sort;
+RESET enable_sort; SET parallel_tuple_cost = 0;
 CREATE VIEW one AS SELECT md5(eventmkt.timeline(at, event, key, value, id)::text), eventmkt.funnel('1 h', at, event = 'view', event = 'add'), eventmkt.top_values(event, 2), eventmkt.max_in_window(at, '1 day') FROM ev;
 CREATE TABLE one_parallel AS SELECT * FROM one;
 SET max_parallel_workers_per_gather = 0;

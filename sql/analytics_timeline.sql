@@ -39,6 +39,10 @@ SELECT c FROM tl, LATERAL (SELECT timestamptz '2024-01-01' + c % 30 * interval '
 WHERE eventmkt.timeline_send(eventmkt.slice(t, f, e)) <> coalesce(eventmkt.timeline_send(k), eventmkt.timeline_send('[]'))
 	OR eventmkt.timeline_send(eventmkt.merge(eventmkt.slice(t, NULL, f), eventmkt.slice(t, f, NULL))) <> eventmkt.timeline_send(t);
 
+-- one entry a text in the dictionaries, whatever the order of arrival
+WITH many AS (SELECT timestamptz '2024-01-01' + i * interval '1 minute' AS at, 'event ' || i % 13 AS event, 'key ' || i % 29 AS key FROM generate_series(0, 376) i)
+SELECT eventmkt.timeline_send(eventmkt.timeline(at, event, key ORDER BY at)) = eventmkt.timeline_send(eventmkt.timeline(at, event, key ORDER BY event DESC, key)) AS same FROM many;
+
 -- every question: aggregate over the kept events beside the function over the timeline, as text
 CREATE FUNCTION differ(aggregate text, func text) RETURNS TABLE (question text, wrong bigint, answers boolean) LANGUAGE plpgsql AS $$
 BEGIN

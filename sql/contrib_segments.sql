@@ -43,7 +43,7 @@ SELECT did('no_regular', 'Order Completed', '{}', public.ago(d, '12:00')) FROM u
 CREATE FUNCTION pg_temp.members() RETURNS TABLE (segment text, who text[]) LANGUAGE plpgsql AS $$
 BEGIN
 	FOR segment IN SELECT name FROM eventmkt_bi.segments ORDER BY 1 LOOP
-		EXECUTE format('SELECT array_agg(profile_id ORDER BY 1) FROM eventmkt_bi.%I', 'segment_' || segment) INTO who;
+		EXECUTE format('SELECT array_agg(profile_id ORDER BY profile_id COLLATE "C") FROM eventmkt_bi.%I', 'segment_' || segment) INTO who;
 		RETURN NEXT;
 	END LOOP;
 END $$;

@@ -233,6 +233,7 @@ static uint32
 number_of(Texts *t, const char *text, int len)
 {
 	uint32		hash = 0;
+	uint32		slot = 0;
 
 	if (t->slots == NULL)
 	{
@@ -242,8 +243,6 @@ number_of(Texts *t, const char *text, int len)
 	}
 	else
 	{
-		uint32		slot;
-
 		hash = hash_bytes((const unsigned char *) text, len);
 		for (slot = hash & (t->nslots - 1); t->slots[slot]; slot = (slot + 1) & (t->nslots - 1))
 		{
@@ -267,6 +266,8 @@ number_of(Texts *t, const char *text, int len)
 				t->items[i].number = hash_bytes((const unsigned char *) t->items[i].name, t->items[i].len);
 		rehash(t);
 	}
+	else if (t->slots)
+		t->slots[slot] = t->n;
 	return t->n - 1;
 }
 
@@ -782,7 +783,7 @@ emk_analytics_finish_timeline(EmkTimelineBuilder *b)
 		buf = (uint8 *) VARDATA(result);
 		buf[0] = EMK_TL_VERSION;
 		buf[1] = 0;
-		put_varint(buf + 2, 0);
+		buf[2] = 1;				/* the varint of 0; put_varint() writes eight bytes */
 		return result;
 	}
 	put_in_order(b);
