@@ -7,17 +7,28 @@ sql -c "SET client_min_messages = error" -c "SELECT count(eventmkt.create_rule('
 	('\$.category == \"c' || i || '\"')::jsonpath, send_to => 'none')) FROM generate_series(1, 10000) i" >/dev/null
 sql -c "VACUUM ANALYZE eventmkt_data.rule_event" -c "VACUUM ANALYZE eventmkt_data.rule"
 
-# first STATEMENT [STATEMENT-BEFORE]: median ms of a statement in new backends
-first() {
-	local i
-	for ((i = 0; i < $(scaled 40 15); i++)); do
-		psql -qAtX ${2:+-c "$2"} -c '\timing on' -c "$1" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p'
-	done | median
+bare="INSERT INTO bench.event (profile_id, name, properties, occurred_at) VALUES ('u1', 'Event 7', '{\"amount\": 1}', clock_timestamp())"
+spread="SELECT eventmkt.track('u1', 'Event 7', '{\"amount\": 1}')"
+many="SELECT eventmkt.track('u1', 'Many', '{\"category\": \"c9\"}')"
+# one_first NAME STATEMENT: ms of the statement as a new backend's first, and of CPU (its pid is asked for before), to files
+one_first() {
+	psql -qAtX <<-SQL | awk -v f="$BENCH_TMP/first.$1" '/^Time/ {print $2 >> f} /^ns/ {if (n++) print ($2 - last) / 1e6 >> (f ".cpu"); last = $2}'
+	SELECT pg_backend_pid() AS pid \gset
+	\setenv PID :pid
+	\! echo ns \$(cut -d' ' -f1 /proc/\$PID/schedstat)
+	\timing on
+	$2;
+	\timing off
+	\! echo ns \$(cut -d' ' -f1 /proc/\$PID/schedstat)
+	SQL
 }
-bare=$(first "INSERT INTO bench.event (profile_id, name, properties, occurred_at) VALUES ('u1', 'Event 7', '{\"amount\": 1}', clock_timestamp())")
-row "first track() of a new backend, 10,000 rules over 500 names" le 5 "$(first "SELECT eventmkt.track('u1', 'Event 7', '{\"amount\": 1}')")" ms \
-	"" "$bare ms for a first bare INSERT" ""
-row "the same, all 10,000 rules on that one event" le 5 "$(first "SELECT eventmkt.track('u1', 'Many', '{\"category\": \"c9\"}')")" ms "" "$bare ms" ""
+for ((i = 0; i < $(scaled 40 15); i++)); do
+	for what in bare spread many; do one_first $what "${!what}"; done
+done
+first() { calc "$(median < "$BENCH_TMP/first.$1")"; }
+cpu() { echo "$(calc "$(median < "$BENCH_TMP/first.$1.cpu")" 1) / $(calc "$(median < "$BENCH_TMP/first.bare.cpu")" 1) ms"; }
+row "first track() of a new backend, 10,000 rules over 500 names" le 5 "$(first spread)" ms "" "$(first bare) ms for a first bare INSERT" "$(cpu spread)"
+row "the same, all 10,000 rules on that one event" le 5 "$(first many)" ms "" "$(first bare) ms" "$(cpu many)"
 
 memory() {
 	sql -c "$1" -c "SELECT round(sum(total_bytes) / 1048576.0, 2) FROM pg_backend_memory_contexts" | tail -1
