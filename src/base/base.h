@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/errors.h"
+#include "base/guard.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/owner.h"

@@ -10,15 +10,11 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "miscadmin.h"
 #include "rule/rule.h"
 #include "rule/rule_int.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
-#include "utils/timeout.h"
 
 #define MAX_CONDITION_DEPTH 32
 #define MAX_HOT_WILDCARDS 1
@@ -33,9 +29,6 @@ typedef struct Walk
 } Walk;
 
 static int	condition_timeout_ms = 200;
-static bool timed_out = false;
-static bool timeout_registered = false;
-static TimeoutId timeout_id;
 
 void
 emk_rule_init_condition(void)
@@ -339,59 +332,29 @@ path_match(JsonPath *path, Jsonb *value, bool cold)
 	return !fcinfo->isnull && DatumGetBool(result);
 }
 
-static void
-on_timeout(void)
+typedef struct ColdMatch
 {
-	timed_out = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
+	JsonPath   *path;
+	Jsonb	   *value;
+	bool		result;
+} ColdMatch;
+
+static void
+run_cold(void *arg)
+{
+	ColdMatch  *m = arg;
+
+	m->result = path_match(m->path, m->value, true);
 }
 
-/* A cold condition: in a subtransaction, with a time limit. A cancel that is not our timeout is passed on. */
+/* A cold condition: in a subtransaction, with a time limit. */
 static bool
 cold_match(JsonPath *path, Jsonb *value, char **error)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool result = false;
+	ColdMatch	m = {path, value, false};
 
-	if (!timeout_registered)
-	{
-		timeout_id = RegisterTimeout(USER_TIMEOUT, on_timeout);
-		timeout_registered = true;
-	}
-	*error = NULL;
-	timed_out = false;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		enable_timeout_after(timeout_id, condition_timeout_ms);
-		result = path_match(path, value, true);
-		disable_timeout(timeout_id, false);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(old);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		disable_timeout(timeout_id, false);
-		MemoryContextSwitchTo(old);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(old);
-		CurrentResourceOwner = owner;
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out)
-			ReThrowError(edata);
-		*error = timed_out ? psprintf("condition took longer than %d ms", condition_timeout_ms) : edata->message;
-	}
-	PG_END_TRY();
-	if (timed_out)
-		QueryCancelPending = false;
-	return result;
+	*error = emk_guard_run(condition_timeout_ms, "condition", run_cold, &m);
+	return *error == NULL && m.result;
 }
 
 bool

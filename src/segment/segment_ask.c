@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "profile/profile.h"
@@ -20,9 +19,7 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 
 typedef struct Segment
 {
@@ -41,9 +38,6 @@ static HTAB *segments = NULL;
 static Oid	segment_oid = InvalidOid;
 static bool stale = true;
 static int	timeout_ms = 1000;
-static bool timed_out = false;
-static bool registered = false;
-static TimeoutId timeout_id;
 
 static EmkPlan read_plan = {
 	"SELECT s.name, s.kind OPERATOR(pg_catalog.=) 'query', s.owner, s.all_of, s.any_of, s.none_of, EXISTS (WITH RECURSIVE below "
@@ -190,68 +184,43 @@ ask_view(Segment *s, const char *profile, bool read_only)
 	return found;
 }
 
-static void
-on_timeout(void)
+typedef struct Asking
 {
-	timed_out = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
+	Segment    *segment;
+	const char *profile;
+	Oid			author;
+	bool		result;
+} Asking;
+
+static void
+run_query(void *arg)
+{
+	Asking	   *q = arg;
+
+	(void) plan_of(q->segment);
+	SetUserIdAndSecContext(q->author, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	q->result = ask_view(q->segment, q->profile, true);
+	PopActiveSnapshot();
+	SetUserIdAndSecContext(emk_owner_oid(), SECURITY_LOCAL_USERID_CHANGE);
 }
 
-/* Asks with the author's rights; false, and the error, when the query fails. A cancel that is not our timeout is passed on. */
+/* Asks with the author's rights; false, and the error, when the query fails. */
 static bool
 ask_query(Segment *s, const char *profile, char **error)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Oid			author = get_role_oid(s->author, true);
-	volatile bool result = false;
+	Asking		q = {s, profile, get_role_oid(s->author, true), false};
+	char	   *failed;
 
-	if (!OidIsValid(author) || superuser_arg(author))
+	if (!OidIsValid(q.author) || superuser_arg(q.author))
 	{
-		*error = psprintf("role \"%s\" %s", s->author, OidIsValid(author) ? "is a superuser" : "does not exist");
+		*error = psprintf("role \"%s\" %s", s->author, OidIsValid(q.author) ? "is a superuser" : "does not exist");
 		return false;
 	}
-	if (!registered)
-	{
-		timeout_id = RegisterTimeout(USER_TIMEOUT, on_timeout);
-		registered = true;
-	}
-	timed_out = false;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		(void) plan_of(s);
-		SetUserIdAndSecContext(author, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-		enable_timeout_after(timeout_id, timeout_ms);
-		PushActiveSnapshot(GetTransactionSnapshot());
-		result = ask_view(s, profile, true);
-		PopActiveSnapshot();
-		disable_timeout(timeout_id, false);
-		SetUserIdAndSecContext(emk_owner_oid(), SECURITY_LOCAL_USERID_CHANGE);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		disable_timeout(timeout_id, false);
-		MemoryContextSwitchTo(old);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		*error = timed_out ? psprintf("the query took longer than %d ms", timeout_ms) : edata->message;
-		result = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	if (timed_out)
-		QueryCancelPending = false;
-	return result;
+	failed = emk_guard_run(timeout_ms, "the query", run_query, &q);
+	if (failed != NULL)
+		*error = failed;
+	return failed == NULL && q.result;
 }
 
 static bool ask(int32 id, const char *profile, char **error);
