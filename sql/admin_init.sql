@@ -54,7 +54,7 @@ SELECT c.oid::regclass, c.relowner::regrole FROM pg_class c JOIN pg_namespace n 
 -- only types of pg_catalog, but for timelines, which are derived
 SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
   JOIN pg_type t ON t.oid = a.atttypid WHERE c.relnamespace = 'eventmkt_data'::regnamespace AND a.attnum > 0
-   AND c.relname <> 'timeline' AND t.typnamespace <> 'pg_catalog'::regnamespace AND NOT a.attisdropped AND c.relkind IN ('r', 'p');
+   AND c.relname <> 'profile_timeline' AND t.typnamespace <> 'pg_catalog'::regnamespace AND NOT a.attisdropped AND c.relkind IN ('r', 'p');
 -- nothing of it is a member of the extension
 SELECT count(*) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'eventmkt'
   JOIN pg_class c ON c.oid = d.objid AND d.classid = 'pg_class'::regclass

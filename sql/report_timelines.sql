@@ -14,10 +14,10 @@ BEGIN
 	END LOOP;
 END $$;
 CREATE VIEW wrong AS
-	SELECT p, e.t AS events, v.t AS timelines FROM (SELECT coalesce(a.profile_id, e.profile_id) AS p, eventmkt.timeline(occurred_at, name, properties ->> 'cart',
-		CASE WHEN jsonb_typeof(properties -> 'amount') = 'number' AND abs((properties -> 'amount')::numeric) < 1e12 THEN (properties -> 'amount')::numeric END)::text AS t
+	SELECT p FROM (SELECT coalesce(a.profile_id, e.profile_id) AS p, eventmkt.timeline(occurred_at, name, properties ->> 'cart',
+		CASE WHEN jsonb_typeof(properties -> 'amount') = 'number' AND abs((properties -> 'amount')::numeric) < 1e12 THEN (properties -> 'amount')::numeric END) AS t
 		FROM eventmkt_data.event e LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id GROUP BY 1) e
-	FULL JOIN (SELECT profile_id AS p, t::text AS t FROM eventmkt_bi.profile_timelines) v USING (p) WHERE e.t IS DISTINCT FROM v.t;
+	FULL JOIN (SELECT profile_id AS p, t FROM eventmkt_bi.profile_timelines) v USING (p) WHERE eventmkt.timeline_send(e.t) IS DISTINCT FROM eventmkt.timeline_send(v.t);
 CREATE FUNCTION happen(n int, days numeric) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM eventmkt.track('u' || floor(random() * 60), (ARRAY['view', 'add', 'buy'])[1 + floor(random() * 3)::int], CASE floor(random() * 5)::int WHEN 0 THEN '{"cart": "c1", "amount": 19.9}'
@@ -33,7 +33,7 @@ SELECT eventmkt.keep_timelines('cart', 'amount');
 SELECT count(*) FROM wrong;
 CALL pack_all();
 SELECT packed_to = date_trunc('day', eventmkt.clock() - interval '2 hours') AS to_yesterday FROM eventmkt_data.timeline_state;
-SELECT count(*) > 60 AS packed, count(DISTINCT period) BETWEEN 2 AND 3 AS quarters FROM eventmkt_data.timeline;
+SELECT count(*) > 50 AS packed, bool_or(eventmkt.last_at(t) - eventmkt.first_at(t) > '100 days') AS over_quarters FROM eventmkt_data.profile_timeline;
 SELECT count(*) FROM wrong;
 -- late events: seen at once, packed later; before the first day that was packed, too
 SELECT happen(150, 100);
@@ -73,21 +73,72 @@ CALL pack_all();
 SELECT eventmkt.identify('u2', '{}', 'stranger');
 SELECT eventmkt.count(t, 'view') > 0, count(*) OVER () FROM eventmkt_bi.profile_timelines WHERE profile_id IN ('u2', 'stranger');
 SELECT count(*) FROM wrong;
+-- people known by two packed ids; the merge is seen at once, packed later, undone, packed again
+SELECT count(*) FROM eventmkt_data.profile_timeline WHERE profile_id IN ('u3', 'u4', 'u5');
+SELECT eventmkt.alias('u3', 'u4'), eventmkt.alias('u4', 'u5');
+SELECT count(*) > 2 AS marks FROM eventmkt_data.late_event;
+SELECT count(*) FROM wrong;
+SELECT happen(60, 3);
+SELECT count(*) FROM wrong;
+CALL pack_all();
+SELECT count(*) FROM wrong;
+SELECT profile_id FROM eventmkt_data.profile_timeline WHERE profile_id IN ('u3', 'u4', 'u5');
+SELECT eventmkt.undo_merge(max(merge_id)) FROM eventmkt_data.merge_log WHERE refused IS NULL;
+SELECT count(*) FROM wrong;
+CALL pack_all();
+SELECT count(*) FROM wrong;
+-- in several processes; twice in one statement; in a transaction that has written
+BEGIN;
+SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
+SELECT happen(40, 3);
+SELECT count(*) FROM wrong;
+SELECT count(*) FROM eventmkt_bi.profile_timelines a FULL JOIN eventmkt_bi.profile_timelines b USING (profile_id) WHERE eventmkt.timeline_send(a.t) IS DISTINCT FROM eventmkt.timeline_send(b.t);
+SELECT sum(eventmkt.count(t)) = (SELECT count(*) FROM eventmkt_data.event) AS same FROM eventmkt_bi.profile_timelines;
+COMMIT;
+-- a cursor sees what there was when it was opened
+BEGIN;
+DECLARE c CURSOR FOR SELECT sum(eventmkt.count(t)) OVER () - (SELECT count(*) FROM eventmkt_data.event) AS more FROM eventmkt_bi.profile_timelines;
+SELECT happen(20, 3);
+FETCH c;
+COMMIT;
+-- retention: quarters that lie wholly beyond it go
+BEGIN;
+SELECT eventmkt.change_setting('retention', '120 days') IS NOT NULL AS set;
+SELECT eventmkt.advance_clock('1 day') IS NOT NULL;
+SELECT eventmkt.pack_timelines() IS NOT NULL;
+SELECT min(eventmkt.first_at(t)) >= date_trunc('quarter', eventmkt.clock() - interval '120 days') AS forgotten, min(eventmkt.count(t)) > 0 AS not_empty FROM eventmkt_data.profile_timeline;
+ROLLBACK;
+-- an analyst reads the view, and cannot make a tail of his own
+CREATE ROLE emk_reader;
+SELECT eventmkt.grant_access('emk_reader', 'analyst') IS NOT NULL AS granted;
+SET ROLE emk_reader;
+SELECT count(*) > 50 AS readable FROM eventmkt_bi.profile_timelines;
+SELECT '1'::eventmkt.tail;
+RESET ROLE;
+SELECT eventmkt.revoke_access('emk_reader', 'analyst') IS NOT NULL AS revoked;
+DROP ROLE emk_reader;
 -- a question over the view equals the one over the events
 SELECT count(*) FROM (SELECT coalesce(a.profile_id, e.profile_id) AS p, eventmkt.funnel('10 days', occurred_at, name = 'view', name = 'add', name = 'buy') AS f FROM eventmkt_data.event e
 	LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id GROUP BY 1) e FULL JOIN (SELECT profile_id AS p, eventmkt.funnel(t, '10 days', 'view', 'add', 'buy') AS f FROM eventmkt_bi.profile_timelines) v USING (p)
 WHERE e.f IS DISTINCT FROM v.f;
 -- the packed column gone with the extension, then made again: packed anew
 BEGIN;
-ALTER TABLE eventmkt_data.timeline DROP COLUMN t CASCADE;
+ALTER TABLE eventmkt_data.profile_timeline DROP COLUMN t CASCADE;
 SELECT count(*) > 0 AS ready FROM eventmkt.init();
 SELECT packed_to FROM eventmkt_data.timeline_state;
 ROLLBACK;
+-- tables of data version 2, a row a quarter: packed anew
+BEGIN;
+CREATE TABLE eventmkt_data.timeline (profile_id text, period timestamptz, t eventmkt.timeline);
+ALTER TABLE eventmkt_data.timeline OWNER TO eventmkt;
+SELECT count(*) > 0 AS ready FROM eventmkt.init();
+SELECT to_regclass('eventmkt_data.timeline'), packed_to, (SELECT count(*) FROM eventmkt_data.profile_timeline) FROM eventmkt_data.timeline_state;
+ROLLBACK;
 -- other properties: starts anew; the same: nothing happens
 SELECT eventmkt.keep_timelines('cart', 'amount');
-SELECT count(*) > 60 FROM eventmkt_data.timeline;
+SELECT count(*) > 60 FROM eventmkt_data.profile_timeline;
 SELECT eventmkt.keep_timelines();
-SELECT count(*) FROM eventmkt_data.timeline;
+SELECT count(*) FROM eventmkt_data.profile_timeline;
 CALL pack_all();
 SELECT bool_or(t::text LIKE '%key%') FROM eventmkt_bi.profile_timelines;
 SELECT eventmkt.drop_timelines();

@@ -36,16 +36,17 @@ static const AccessKind kinds[] = {
 		{"create_rule", "replace_rule", "enable_rule", "disable_rule", "drop_rule", "why_not", "traits_at", "backtest",
 			"backtest_summary", "estimate_rule", "clock", "statement_clock", "in_segment", "health",
 			"create_segment", "replace_segment", "drop_segment", "create_template", "replace_template", "drop_template",
-	"expose_property", "hide_property", "create_funnel", "replace_funnel", "drop_funnel", "create_goal", "drop_goal"}},
+	"expose_property", "hide_property", "create_funnel", "replace_funnel", "drop_funnel", "create_goal", "drop_goal", "open_tail",
+	"tail_rows"}},
 	{"analyst", true, false, false, false, true,
-	{"clock", "statement_clock", "in_segment", "backtest", "backtest_summary", "estimate_rule"}},
+	{"clock", "statement_clock", "in_segment", "backtest", "backtest_summary", "estimate_rule", "open_tail", "tail_rows"}},
 	{"operator", true, true, false, true, true,
 		{"create_endpoint", "replace_endpoint", "enable_endpoint", "disable_endpoint", "drop_endpoint", "set_secret",
 			"rotate_secret", "redeliver", "redeliver_dead", "start_worker", "stop_worker", "run_due", "health", "adopt",
 			"advance_clock", "clock", "statement_clock", "in_segment", "change_setting", "make_partitions", "maintain",
 			"why_not", "traits_at", "undo_merge", "erase", "export",
 			"erase_profile", "export_profile", "expose_property", "hide_property", "create_funnel", "replace_funnel", "drop_funnel",
-	"create_goal", "drop_goal"}},
+	"create_goal", "drop_goal", "open_tail", "tail_rows"}},
 };
 
 static const AccessKind *

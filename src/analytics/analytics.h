@@ -151,6 +151,10 @@ typedef struct EmkMoment
 
 typedef struct EmkTimelineBuilder EmkTimelineBuilder;
 
+/* A number in millionths, rounded; ERROR 22003 beyond what a timeline holds. */
+struct NumericData;
+extern int64 emk_analytics_value(struct NumericData *value);
+
 /* A builder lives in the memory context current at its start. */
 extern EmkTimelineBuilder *emk_analytics_start_timeline(void);
 /* Adds an event; lengths in bytes; key NULL for none, value and id NULL for none. Infinite times are left out. */
@@ -160,5 +164,22 @@ extern void emk_analytics_add_event(EmkTimelineBuilder *b, int64 at, const char 
 extern void emk_analytics_add_timeline(EmkTimelineBuilder *b, const struct varlena *tl, int64 from, int64 to);
 /* The packed value: sorted, events of an id counted once; palloc'd. */
 extern struct varlena *emk_analytics_finish_timeline(EmkTimelineBuilder *b);
+
+/* An event without key, value and id */
+typedef struct EmkPlainEvent
+{
+	int64		at;				/* finite */
+	const char *name;
+	int			namelen;
+	int			code;			/* of no concern to the caller */
+} EmkPlainEvent;
+
+#define EMK_PLAIN_EVENTS	32
+
+/*
+ * The timeline and n more events, 1 .. EMK_PLAIN_EVENTS, whose order changes; palloc'd. NULL when this needs a builder: the
+ * timeline has ids, lacks a name, or does not end before the first of them.
+ */
+extern struct varlena *emk_analytics_append_events(const struct varlena *value, EmkPlainEvent *events, int n);
 
 #endif

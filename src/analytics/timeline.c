@@ -614,27 +614,6 @@ put_in_order(EmkTimelineBuilder *b)
 
 /* ---- writing ---- */
 
-static inline uint8 *
-put_varint(uint8 *p, uint64 v)
-{
-	int			bits = v == 0 ? 1 : pg_leftmost_one_pos64(v) + 1;
-	int			len = (bits + 6) / 7;
-
-	if (len > 8)
-	{
-		*p++ = 0;
-		for (int i = 0; i < 8; i++)
-			*p++ = (uint8) (v >> (8 * i));
-		return p;
-	}
-	v = v << len | (uint64) 1 << (len - 1);
-#ifdef WORDS_BIGENDIAN
-	v = pg_bswap64(v);
-#endif
-	memcpy(p, &v, 8);			/* the buffers have room for eight bytes more than they need */
-	return p + len;
-}
-
 static inline uint64
 zigzag(int64 v)
 {
@@ -645,7 +624,7 @@ static uint8 *
 put_times(uint8 *p, const EmkTimelineBuilder *b)
 {
 	for (int64 i = 1; i < b->n; i++)
-		p = put_varint(p, (uint64) b->events[i].at - (uint64) b->events[i - 1].at);
+		p = emk_tl_put_varint(p, (uint64) b->events[i].at - (uint64) b->events[i - 1].at);
 	return p;
 }
 
@@ -661,8 +640,8 @@ put_key_texts(uint8 *p, const EmkTimelineBuilder *b)
 
 		while (before && shared < before->len && shared < k->len && before->name[shared] == k->name[shared])
 			shared++;
-		p = put_varint(p, shared);
-		p = put_varint(p, k->len - shared);
+		p = emk_tl_put_varint(p, shared);
+		p = emk_tl_put_varint(p, k->len - shared);
 		memcpy(p, k->name + shared, k->len - shared);
 		p += k->len - shared;
 		before = k;
@@ -677,8 +656,8 @@ put_keys(uint8 *p, const EmkTimelineBuilder *b, uint8 *scratch)
 	int			width = n < 256 ? 1 : n < 65536 ? 2 : 4;
 	Size		bytes = put_key_texts(scratch, b) - scratch;
 
-	p = put_varint(p, n);
-	p = put_varint(p, bytes);
+	p = emk_tl_put_varint(p, n);
+	p = emk_tl_put_varint(p, bytes);
 	memcpy(p, scratch, bytes);
 	p += bytes;
 	for (int64 i = 0; i < b->n; i++)
@@ -704,9 +683,9 @@ put_values(uint8 *p, const EmkTimelineBuilder *b, uint8 *scratch)
 			break;
 	}
 	for (int64 i = 0; i < b->n; i++)
-		q = put_varint(q, b->events[i].has & EMK_EVENT_VALUE ? zigzag(b->events[i].value / unit) + 1 : 0);
+		q = emk_tl_put_varint(q, b->events[i].has & EMK_EVENT_VALUE ? zigzag(b->events[i].value / unit) + 1 : 0);
 	*p++ = scale;
-	p = put_varint(p, q - scratch);
+	p = emk_tl_put_varint(p, q - scratch);
 	memcpy(p, scratch, q - scratch);
 	return p + (q - scratch);
 }
@@ -720,12 +699,12 @@ put_ids(uint8 *p, const EmkTimelineBuilder *b, bool all)
 	{
 		if (!(b->events[i].has & EMK_EVENT_ID))
 		{
-			p = put_varint(p, 0);
+			p = emk_tl_put_varint(p, 0);
 			continue;
 		}
 		if (!all)
-			p = put_varint(p, 1);
-		p = put_varint(p, zigzag((int64) ((uint64) b->events[i].id - (uint64) last)));
+			p = emk_tl_put_varint(p, 1);
+		p = emk_tl_put_varint(p, zigzag((int64) ((uint64) b->events[i].id - (uint64) last)));
 		last = b->events[i].id;
 	}
 	return p;
@@ -797,10 +776,10 @@ emk_analytics_finish_timeline(EmkTimelineBuilder *b)
 	*p++ = EMK_TL_VERSION;
 	*p++ = (b->keys.n > 0 ? EMK_TL_KEYS : 0) | (has_values ? EMK_TL_VALUES : 0) | (b->has_ids ? EMK_TL_IDS : 0) |
 		(b->names.n > 256 ? EMK_TL_WIDE_NAMES : 0) | (b->has_ids && all_ids ? EMK_TL_ALL_IDS : 0);
-	p = put_varint(p, b->n);
-	p = put_varint(p, b->names.n);
-	p = put_varint(p, bytes);
-	p = put_varint(p, times);
+	p = emk_tl_put_varint(p, b->n);
+	p = emk_tl_put_varint(p, b->names.n);
+	p = emk_tl_put_varint(p, bytes);
+	p = emk_tl_put_varint(p, times);
 	for (uint32 i = 0; i < b->names.n; i++)
 	{
 		*p++ = (uint8) b->names.items[i].len;

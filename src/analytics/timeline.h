@@ -90,6 +90,28 @@ emk_tl_varint(const uint8 **p, const uint8 *end)
 	return (w << (64 - 8 * len)) >> (64 - 7 * len);
 }
 
+/* Writes a varint; p has room for eight bytes more than it needs. */
+static inline uint8 *
+emk_tl_put_varint(uint8 *p, uint64 v)
+{
+	int			bits = v == 0 ? 1 : pg_leftmost_one_pos64(v) + 1;
+	int			len = (bits + 6) / 7;
+
+	if (len > 8)
+	{
+		*p++ = 0;
+		for (int i = 0; i < 8; i++)
+			*p++ = (uint8) (v >> (8 * i));
+		return p;
+	}
+	v = v << len | (uint64) 1 << (len - 1);
+#ifdef WORDS_BIGENDIAN
+	v = pg_bswap64(v);
+#endif
+	memcpy(p, &v, 8);			
+	return p + len;
+}
+
 static inline uint32
 emk_tl_code(const EmkTimeline *tl, int64 i)
 {

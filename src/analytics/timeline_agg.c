@@ -98,7 +98,7 @@ emk_analytics_timeline_add(PG_FUNCTION_ARGS)
 	}
 	if (nargs > 4 && !PG_ARGISNULL(4))
 	{
-		r.value = emk_timeline_value(PG_GETARG_NUMERIC(4));
+		r.value = emk_analytics_value(PG_GETARG_NUMERIC(4));
 		flags |= RECORD_VALUE;
 	}
 	if (nargs > 5 && !PG_ARGISNULL(5))

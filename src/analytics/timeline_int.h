@@ -7,7 +7,6 @@
 #include "analytics/timeline.h"
 #include "utils/numeric.h"
 
-extern int64 emk_timeline_value(Numeric value);
 extern Numeric emk_timeline_numeric(int64 value);
 
 /* As emk_analytics_add_timeline(), for bytes without a length word. */

@@ -27,7 +27,7 @@
 
 /* A numeric as millionths, further decimals rounded half away from zero. ERROR 22003 from a million million on and for NaN. */
 int64
-emk_timeline_value(Numeric value)
+emk_analytics_value(Numeric value)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
 	const char *p = text;
@@ -110,7 +110,7 @@ add_json_event(EmkTimelineBuilder *b, JsonbContainer *object)
 												CStringGetDatum(pnstrdup(at->val.string.val, at->val.string.len)),
 												ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	if (value)
-		v = emk_timeline_value(value->val.numeric);
+		v = emk_analytics_value(value->val.numeric);
 	if (id)
 		i = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(id->val.numeric)));
 	emk_analytics_add_event(b, t, name->val.string.val, name->val.string.len,

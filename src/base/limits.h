@@ -32,6 +32,7 @@
 #define EMK_MAX_DATABASES			128			/* databases of one server that have workers */
 #define EMK_MAX_STATE_BYTES			(256 * 1024 * 1024)	/* aggregate state of one group */
 #define EMK_MAX_TIMELINE_EVENTS		4000000		/* events of one timeline */
+#define EMK_MAX_TAIL_BYTES			(24 * 1024 * 1024)	/* events not packed yet that a question over kept timelines holds in memory */
 #define EMK_MAX_TIMELINE_NAMES		65535		/* different event names of one timeline */
 #define EMK_MAX_PATTERN_BYTES		1000		/* sequence pattern */
 #define EMK_MAX_PERIODS				1000		/* periods of a retention question */

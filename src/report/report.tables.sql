@@ -454,44 +454,31 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.timeline_state (
 	value_property text COLLATE "C"				-- property that becomes its value
 );
 COMMENT ON TABLE eventmkt_data.timeline_state IS 'how far timelines are packed; no row: they are not kept';
-CREATE TABLE IF NOT EXISTS eventmkt_data.timeline (
-	profile_id	text COLLATE "C" NOT NULL,		-- as in the event
-	period		timestamptz NOT NULL,			-- first moment of the quarter, UTC
-	PRIMARY KEY (profile_id, period)
+CREATE TABLE IF NOT EXISTS eventmkt_data.profile_timeline (
+	profile_id	text COLLATE "C" PRIMARY KEY	-- canonical when packed; a merge since then leaves marks
 );
-ALTER TABLE eventmkt_data.timeline ADD COLUMN IF NOT EXISTS t eventmkt.timeline;
-COMMENT ON TABLE eventmkt_data.timeline IS 'the events of one profile and quarter as one value; derived, rebuilt at any time';
+ALTER TABLE eventmkt_data.profile_timeline ADD COLUMN IF NOT EXISTS t eventmkt.timeline;
+-- a few years of one person lie in the row itself
+ALTER TABLE eventmkt_data.profile_timeline SET (toast_tuple_target = 8160);
+COMMENT ON TABLE eventmkt_data.profile_timeline IS 'the packed events of a profile as one value; derived, rebuilt at any time';
 UPDATE eventmkt_data.timeline_state SET packed_to = '-infinity', sealed_to = '-infinity'
-	WHERE EXISTS (SELECT FROM eventmkt_data.timeline WHERE t IS NULL);
-DELETE FROM eventmkt_data.timeline WHERE t IS NULL
+	WHERE EXISTS (SELECT FROM eventmkt_data.profile_timeline WHERE t IS NULL)
+	OR pg_catalog.to_regclass('eventmkt_data.timeline') IS NOT NULL;	-- until data version 2: a row a quarter
+DELETE FROM eventmkt_data.profile_timeline WHERE t IS NULL
 	OR EXISTS (SELECT FROM eventmkt_data.timeline_state WHERE packed_to OPERATOR(pg_catalog.=) '-infinity');
+CREATE OR REPLACE TRIGGER merged AFTER INSERT OR UPDATE OR DELETE ON eventmkt_data.alias
+	FOR EACH ROW EXECUTE FUNCTION eventmkt.mark_merged();
 
+-- the form lets the planner scan packed rows in parallel and ask a question where they are read: see src/report/tail_view.c
 CREATE OR REPLACE VIEW eventmkt_bi.profile_timelines AS
-	WITH marked AS MATERIALIZED (
-		SELECT DISTINCT profile_id FROM eventmkt_data.late_event
-		WHERE occurred_at OPERATOR(pg_catalog.<) (SELECT packed_to FROM eventmkt_data.timeline_state)
-	), part AS (
-		SELECT t.profile_id, t.t FROM eventmkt_data.timeline t
-		WHERE NOT EXISTS (SELECT FROM marked m WHERE m.profile_id OPERATOR(pg_catalog.=) t.profile_id)
+	SELECT u.profile_id, u.t
+	FROM (SELECT p.profile_id, eventmkt.with_tail(p.t, p.profile_id, (SELECT eventmkt.open_tail())) AS t
+		FROM eventmkt_data.profile_timeline p
 		UNION ALL
-		SELECT e.profile_id, eventmkt.timeline(e.occurred_at, e.name, eventmkt.timeline_key(e.properties,
-				(SELECT key_property FROM eventmkt_data.timeline_state)), eventmkt.timeline_value(e.properties,
-				(SELECT value_property FROM eventmkt_data.timeline_state))) AS t
-		FROM eventmkt_data.event e
-		WHERE e.occurred_at OPERATOR(pg_catalog.>=) COALESCE((SELECT packed_to FROM eventmkt_data.timeline_state), '-infinity')
-		GROUP BY e.profile_id
-		UNION ALL
-		SELECT e.profile_id, eventmkt.timeline(e.occurred_at, e.name, eventmkt.timeline_key(e.properties,
-				(SELECT key_property FROM eventmkt_data.timeline_state)), eventmkt.timeline_value(e.properties,
-				(SELECT value_property FROM eventmkt_data.timeline_state))) AS t
-		FROM marked m JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.profile_id
-		WHERE e.occurred_at OPERATOR(pg_catalog.<) (SELECT packed_to FROM eventmkt_data.timeline_state)
-		GROUP BY e.profile_id
-	)
-	SELECT COALESCE(a.profile_id, p.profile_id) AS profile_id, eventmkt.merge(p.t) AS t
-	FROM part p LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) p.profile_id
-	GROUP BY 1;
+		SELECT r.profile_id COLLATE "C", r.t FROM eventmkt.tail_rows((SELECT eventmkt.open_tail())) r) u
+	WHERE u.t IS NOT NULL;
 COMMENT ON VIEW eventmkt_bi.profile_timelines IS
-	'everything each profile did as one timeline: packed days from eventmkt_data.timeline, the rest from the event table';
+	'everything each profile did as one timeline: what is packed, the rest from the event table';
 COMMENT ON COLUMN eventmkt_bi.profile_timelines.profile_id IS 'canonical id of the person';
 COMMENT ON COLUMN eventmkt_bi.profile_timelines.t IS 'all their events as one packed value, for the functions over history';
+DROP TABLE IF EXISTS eventmkt_data.timeline;

@@ -1,22 +1,25 @@
 /*
- * upkeep.c: the upkeep of timelines, derived data: the events of one profile and quarter as one packed value.
+ * upkeep.c: the upkeep of timelines, derived data: the events of one profile as one packed value.
  *
  * Words
- *   day        a day of UTC; a period is a quarter of UTC
- *   packed_to  events before it are in eventmkt_data.timeline; later ones, the open tail, are read from the event table
- *   mark       a row of eventmkt_data.late_event: an event that came after its day (event/late.c)
+ *   day        a day of UTC
+ *   packed_to  events before it are in eventmkt_data.profile_timeline; later ones, the open tail, are read from the event table
+ *   mark       a row of eventmkt_data.late_event: an event that came after its day (event/late.c), or, at -infinity, an id that was
+ *              merged or parted
  *   sealed     a day is sealed two hours after its end: whoever writes an event of it from then on leaves a mark
  *
  * Invariants
- *   1. Every event is in the timeline of its profile, or at or after packed_to, or its profile has a mark. The view
- *      eventmkt_bi.profile_timelines reads accordingly, so it always equals the event table, in any snapshot.
+ *   1. Every event is in the row of the profile it belongs to, or at or after packed_to, or that profile has a mark. The view
+ *      eventmkt_bi.profile_timelines reads accordingly (tail_view.c), so it always equals the event table, in any snapshot.
  *   2. packed_to never passes sealed_to, and not while a transaction runs that began before the seal: it may hold an event
  *      that was in time but is not yet visible. (The seal is a transaction id; a transaction that was in time has had its own for
  *      an hour.)
  *   3. A mark goes in the transaction that rebuilds what it marks, and only marks that it saw go.
- *   4. Merges of profiles change nothing here: rows keep the id of their events and the view joins the aliases.
+ *   4. Rows are by canonical id. Whoever changes an alias marks both its profiles in the same transaction (mark_merged()), so a
+ *      packer that did not see the alias yet has left nothing wrong behind: the mark is there as soon as the alias is.
  *
- * A pass:  seal (if a day ended) → [old transactions gone?] → pack days → rebuild marked profiles → drop periods beyond retention.
+ * A pass:  seal (if a day ended) → [old transactions gone?] → pack days → rebuild marked profiles → forget what is beyond
+ * retention (if a day ended).
  * Passes exclude each other by the row lock on timeline_state; who finds it locked does nothing.
  */
 #include "postgres.h"
@@ -24,10 +27,13 @@
 #include "analytics/analytics.h"
 #include "base/base.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "report/report.h"
+#include "report/tail.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "worker/worker.h"
 
@@ -35,11 +41,9 @@
 #define DAYS_A_PASS		1		/* of the worker, which delivers nothing during a pass */
 #define MARKS_A_PASS	500		/* profiles */
 
-#define PERIOD_OF(t) \
-	"pg_catalog.timezone('UTC', pg_catalog.date_trunc('quarter', pg_catalog.timezone('UTC', " t ")))"
 #define PACKED_COLUMNS \
-	"eventmkt.timeline(occurred_at, name, eventmkt.timeline_key(properties, s.key_property), " \
-	"eventmkt.timeline_value(properties, s.value_property))"
+	"eventmkt.timeline(e.occurred_at, e.name, eventmkt.timeline_key(e.properties, s.key_property), " \
+	"eventmkt.timeline_value(e.properties, s.value_property))"
 
 static EmkPlan state_plan = {
 	"SELECT packed_to, sealed_to, "
@@ -59,11 +63,12 @@ static EmkPlan first_plan = {
 	0, {0}
 };
 static EmkPlan pack_plan = {
-	"INSERT INTO eventmkt_data.timeline AS x (profile_id, period, t) "
-	"SELECT profile_id, " PERIOD_OF("$1") ", " PACKED_COLUMNS " "
-	"FROM eventmkt_data.event CROSS JOIN eventmkt_data.timeline_state s "
-	"WHERE occurred_at OPERATOR(pg_catalog.>=) $1 AND occurred_at OPERATOR(pg_catalog.<) $2 GROUP BY profile_id "
-	"ON CONFLICT (profile_id, period) DO UPDATE SET t = eventmkt.merge(x.t, EXCLUDED.t)",
+	"INSERT INTO eventmkt_data.profile_timeline AS x (profile_id, t) "
+	"SELECT COALESCE(a.profile_id, p.profile_id), eventmkt.merge(p.t) FROM (SELECT e.profile_id, " PACKED_COLUMNS " AS t "
+	"FROM eventmkt_data.event e CROSS JOIN eventmkt_data.timeline_state s "
+	"WHERE e.occurred_at OPERATOR(pg_catalog.>=) $1 AND e.occurred_at OPERATOR(pg_catalog.<) $2 GROUP BY e.profile_id) p "
+	"LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) p.profile_id GROUP BY 1 "
+	"ON CONFLICT (profile_id) DO UPDATE SET t = eventmkt.merge(x.t, EXCLUDED.t)",
 	2, {TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 static EmkPlan packed_plan = {
@@ -71,25 +76,37 @@ static EmkPlan packed_plan = {
 	1, {TIMESTAMPTZOID}
 };
 /*
- * One statement, so one snapshot: the marks that go are those whose events are read. A profile is rebuilt whole; marks of the
- * open tail need nothing.
+ * One statement, so one snapshot: the marks that go are those whose events are read. A profile is rebuilt whole, from the events
+ * under all its ids, and what stands under ids that are none of their own any more goes; marks of the open tail need nothing.
  */
 static EmkPlan rebuild_plan = {
 	"WITH gone AS (DELETE FROM eventmkt_data.late_event l USING ("
 	"SELECT DISTINCT profile_id FROM (SELECT profile_id FROM eventmkt_data.late_event LIMIT $2) m) d "
 	"WHERE l.profile_id OPERATOR(pg_catalog.=) d.profile_id RETURNING l.profile_id, l.occurred_at), "
-	"marked AS MATERIALIZED (SELECT DISTINCT profile_id FROM gone WHERE occurred_at OPERATOR(pg_catalog.<) $1), "
-	"done AS (INSERT INTO eventmkt_data.timeline AS x (profile_id, period, t) "
-	"SELECT e.profile_id, " PERIOD_OF("e.occurred_at") ", " PACKED_COLUMNS " "
-	"FROM marked m JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.profile_id "
-	"CROSS JOIN eventmkt_data.timeline_state s WHERE e.occurred_at OPERATOR(pg_catalog.<) $1 GROUP BY 1, 2 "
-	"ON CONFLICT (profile_id, period) DO UPDATE SET t = EXCLUDED.t RETURNING 1) "
-	"SELECT pg_catalog.count(*), (SELECT pg_catalog.count(*) FROM gone) FROM marked",
+	"marked AS MATERIALIZED (SELECT DISTINCT g.profile_id AS id, COALESCE(a.profile_id, g.profile_id) AS c FROM gone g "
+	"LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) g.profile_id "
+	"WHERE g.occurred_at OPERATOR(pg_catalog.<) $1), "
+	"member AS MATERIALIZED (SELECT c AS id, c FROM marked UNION SELECT a.alias, a.profile_id FROM marked m "
+	"JOIN eventmkt_data.alias a ON a.profile_id OPERATOR(pg_catalog.=) m.c), "
+	"done AS (INSERT INTO eventmkt_data.profile_timeline (profile_id, t) SELECT m.c, " PACKED_COLUMNS " "
+	"FROM member m JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.id "
+	"CROSS JOIN eventmkt_data.timeline_state s WHERE e.occurred_at OPERATOR(pg_catalog.<) $1 GROUP BY m.c "
+	"ON CONFLICT (profile_id) DO UPDATE SET t = EXCLUDED.t RETURNING profile_id), "
+	"dropped AS (DELETE FROM eventmkt_data.profile_timeline t USING (SELECT id FROM marked UNION SELECT id FROM member) m "
+	"WHERE t.profile_id OPERATOR(pg_catalog.=) m.id AND NOT EXISTS (SELECT FROM done d "
+	"WHERE d.profile_id OPERATOR(pg_catalog.=) t.profile_id)) "
+	"SELECT pg_catalog.count(DISTINCT c), (SELECT pg_catalog.count(*) FROM gone) FROM marked",
 	2, {TIMESTAMPTZOID, INT8OID}
 };
+/* Partitions go by retention: what is older than the quarter that it ends in goes here. */
 static EmkPlan forget_plan = {
-	"DELETE FROM eventmkt_data.timeline WHERE period OPERATOR(pg_catalog.<) " PERIOD_OF("$1"),
+	"WITH bound AS (SELECT pg_catalog.timezone('UTC', pg_catalog.date_trunc('quarter', pg_catalog.timezone('UTC', $1))) AS at) "
+	"UPDATE eventmkt_data.profile_timeline SET t = eventmkt.slice(t, (SELECT at FROM bound), NULL) "
+	"WHERE eventmkt.first_at(t) OPERATOR(pg_catalog.<) (SELECT at FROM bound)",
 	1, {TIMESTAMPTZOID}
+};
+static EmkPlan forget_empty_plan = {
+	"DELETE FROM eventmkt_data.profile_timeline WHERE eventmkt.count(t) OPERATOR(pg_catalog.=) 0", 0, {0}
 };
 static EmkPlan keep_plan = {
 	"INSERT INTO eventmkt_data.timeline_state (key_property, value_property, sealed_xid) "
@@ -145,6 +162,20 @@ pack_days(TimestampTz packed_to, TimestampTz sealed_to, int max_days)
 	return days;
 }
 
+static void
+forget(TimestampTz now)
+{
+	const char *retention = emk_setting_get("retention");
+	Interval   *iv;
+
+	if (retention == NULL)
+		return;
+	iv = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(retention), ObjectIdGetDatum(InvalidOid),
+											   Int32GetDatum(-1)));
+	run_time(&forget_plan, emk_clock_subtract(now, iv));
+	emk_spi_run(&forget_empty_plan, NULL, NULL, false, 0);
+}
+
 /* Returns days and profiles packed; *more: there is more to do at once. Inside open SPI, as the owner. */
 static int
 pack(TimestampTz now, int max_days, bool *more)
@@ -152,8 +183,8 @@ pack(TimestampTz now, int max_days, bool *more)
 	TimestampTz packed_to;
 	TimestampTz sealed_to;
 	TimestampTz limit = day_of(now - SEAL_AFTER);
-	const char *retention;
 	bool		settled;
+	bool		ended = false;
 	bool		isnull;
 	int			done = 0;
 	Datum		args[2];
@@ -167,7 +198,7 @@ pack(TimestampTz now, int max_days, bool *more)
 	if (sealed_to < limit || emk_spi_bool(0, 4, false))	/* a day ended, or this is a copy whose ids began anew */
 	{
 		run_time(&seal_plan, limit);
-		*more = true;
+		ended = *more = true;
 	}
 	else if (settled && (packed_to < sealed_to || TIMESTAMP_IS_NOBEGIN(packed_to)))
 	{
@@ -181,14 +212,8 @@ pack(TimestampTz now, int max_days, bool *more)
 	emk_spi_run(&rebuild_plan, args, NULL, false, 1);
 	done = (int) emk_spi_int8(0, 1, 0);
 	*more |= emk_spi_int8(0, 2, 0) >= MARKS_A_PASS;
-	retention = emk_setting_get("retention");
-	if (retention != NULL)
-	{
-		Interval   *iv = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(retention),
-																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-
-		run_time(&forget_plan, emk_clock_subtract(now, iv));
-	}
+	if (ended)
+		forget(now);
 	return done;
 }
 
@@ -231,7 +256,7 @@ emk_report_pack_timelines(PG_FUNCTION_ARGS)
 static void
 empty_tables(void)
 {
-	emk_spi_script("DELETE FROM eventmkt_data.timeline_state; TRUNCATE eventmkt_data.timeline; "
+	emk_spi_script("DELETE FROM eventmkt_data.timeline_state; TRUNCATE eventmkt_data.profile_timeline; "
 				   "DELETE FROM eventmkt_data.late_event;");
 }
 
@@ -276,57 +301,131 @@ emk_report_drop_timelines(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* ---- merges ---- */
+
+static EmkPlan mark_plan = {
+	"INSERT INTO eventmkt_data.late_event (profile_id, occurred_at) SELECT i.id, '-infinity' FROM pg_catalog.unnest($1) i(id)",
+	1, {TEXTARRAYOID}
+};
+
+PG_FUNCTION_INFO_V1(emk_report_mark_merged);
+/* Trigger, for each row of alias that came, changed or went: the profiles it names are to be packed anew. */
+Datum
+emk_report_mark_merged(PG_FUNCTION_ARGS)
+{
+	TriggerData *td = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	HeapTuple	rows[2];
+	Datum		ids[4];
+	int			n = 0;
+	Datum		arg;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(td->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("mark_merged() is a row trigger")));
+	if (emk_setting_get("keep_timelines") == NULL)
+		PG_RETURN_POINTER(NULL);
+	desc = RelationGetDescr(td->tg_relation);
+	rows[0] = td->tg_trigtuple;
+	rows[1] = TRIGGER_FIRED_BY_UPDATE(td->tg_event) ? td->tg_newtuple : NULL;
+	for (int i = 0; i < 4; i++)
+	{
+		bool		isnull;
+
+		if (rows[i / 2] == NULL)
+			break;
+		ids[n] = heap_getattr(rows[i / 2], i % 2 + 1, desc, &isnull);
+		n += !isnull;
+	}
+	SPI_connect();
+	arg = emk_spi_array(ids, NULL, n, TEXTOID);
+	emk_spi_run(&mark_plan, &arg, NULL, false, 0);
+	SPI_finish();
+	PG_RETURN_POINTER(NULL);
+}
+
 /* ---- from properties to keys and values; nothing an app sends may make packing fail ---- */
 
 static JsonbValue *
-property(FunctionCallInfo fcinfo, Jsonb **jb)
+property(Jsonb *jb, const char *name, int len)
 {
-	text	   *name;
+	if (!JB_ROOT_IS_OBJECT(jb))
+		return NULL;
+	return getKeyJsonValueFromContainer(&jb->root, name, len, NULL);
+}
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+bool
+emk_report_property_key(struct varlena *properties, const char *name, int len, const char **key, int *keylen)
+{
+	Jsonb	   *jb = (Jsonb *) properties;
+	JsonbValue *v = property(jb, name, len);
+
+	if (v == NULL)
+		return false;
+	if (v->type == jbvString)
+	{
+		*key = v->val.string.val;
+		*keylen = v->val.string.len;
+	}
+	else
+	{
+		*key = emk_json_scalar(jb, name, len);
+		*keylen = *key ? strlen(*key) : 0;
+	}
+	return *key != NULL && *keylen <= EMK_MAX_KEY_BYTES;
+}
+
+/* The number at a property when a timeline can hold it, else NULL. */
+static Numeric
+property_number(Jsonb *jb, const char *name, int len)
+{
+	JsonbValue *v = property(jb, name, len);
+	Datum		size;
+
+	if (v == NULL || v->type != jbvNumeric)
 		return NULL;
-	*jb = PG_GETARG_JSONB_P(0);
-	name = PG_GETARG_TEXT_PP(1);
-	if (!JB_ROOT_IS_OBJECT(*jb))
+	size = DirectFunctionCall1(numeric_abs, NumericGetDatum(v->val.numeric));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_lt, size,
+										  NumericGetDatum(int64_to_numeric(INT64CONST(1000000000000))))))
 		return NULL;
-	return getKeyJsonValueFromContainer(&(*jb)->root, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), NULL);
+	return v->val.numeric;
+}
+
+bool
+emk_report_property_value(struct varlena *properties, const char *name, int len, int64 *value)
+{
+	Numeric		number = property_number((Jsonb *) properties, name, len);
+
+	if (number != NULL)
+		*value = emk_analytics_value(number);
+	return number != NULL;
 }
 
 PG_FUNCTION_INFO_V1(emk_report_timeline_key);
 Datum
 emk_report_timeline_key(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *jb;
-	JsonbValue *v = property(fcinfo, &jb);
-	char	   *key;
+	const char *key;
+	int			len;
 
-	if (v == NULL)
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) ||
+		!emk_report_property_key(PG_GETARG_VARLENA_P(0), VARDATA_ANY(PG_GETARG_TEXT_PP(1)),
+								 VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), &key, &len))
 		PG_RETURN_NULL();
-	if (v->type == jbvString)
-	{
-		if (v->val.string.len > EMK_MAX_KEY_BYTES)
-			PG_RETURN_NULL();
-		PG_RETURN_TEXT_P(cstring_to_text_with_len(v->val.string.val, v->val.string.len));
-	}
-	key = emk_json_scalar(jb, VARDATA_ANY(PG_GETARG_TEXT_PP(1)), VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)));
-	if (key == NULL || strlen(key) > EMK_MAX_KEY_BYTES)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(key));
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(key, len));
 }
 
 PG_FUNCTION_INFO_V1(emk_report_timeline_value);
 Datum
 emk_report_timeline_value(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *jb;
-	JsonbValue *v = property(fcinfo, &jb);
-	Datum		size;
+	Numeric		number = NULL;
 
-	if (v == NULL || v->type != jbvNumeric)
+	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1))
+		number = property_number(PG_GETARG_JSONB_P(0), VARDATA_ANY(PG_GETARG_TEXT_PP(1)),
+								 VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)));
+	if (number == NULL)
 		PG_RETURN_NULL();
-	size = DirectFunctionCall1(numeric_abs, NumericGetDatum(v->val.numeric));
-	if (!DatumGetBool(DirectFunctionCall2(numeric_lt, size,
-											NumericGetDatum(int64_to_numeric(INT64CONST(1000000000000))))))
-		PG_RETURN_NULL();
-	PG_RETURN_NUMERIC(v->val.numeric);
+	PG_RETURN_NUMERIC(number);
 }

@@ -1,0 +1,514 @@
+/*
+ * tail_view.c: what the view eventmkt_bi.profile_timelines is made of. It is the packed rows, each with what its profile did since
+ * they were packed, and the profiles that have no packed row:
+ *
+ *   SELECT profile_id, with_tail(t, profile_id, (SELECT open_tail())) FROM profile_timeline
+ *   UNION ALL SELECT profile_id, t FROM tail_rows((SELECT open_tail()))
+ *
+ * This form the planner takes apart: the packed rows are scanned in parallel and a question is asked where they are read, nothing
+ * is joined, and open_tail() runs once (the second time it answers with what the first has made), its scan in parallel too.
+ *
+ *   open_tail()   gathers the events from packed_to on into a map by profile. A profile with a mark, or that was merged since, is
+ *                 hidden: neither its packed row nor its tail counts.
+ *   with_tail()   the packed timeline and the tail of one profile merged; NULL when it is hidden
+ *   tail_rows()   profiles that have a tail and no packed row, and the hidden ones from the event table
+ *
+ * When nothing is packed yet, or the tail is too big to be held, or too many profiles are hidden, the map says `whole`: all packed rows
+ * are hidden, and tail_rows() answers everything by joins that can spill to disk.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "report/tail.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define MAX_HIDDEN		20000	/* profiles; beyond, one query over all is cheaper than one for them */
+#define ROWS_A_FETCH	500
+
+#define PACKED(e, key, value) \
+	"eventmkt.timeline(" e ".occurred_at, " e ".name, eventmkt.timeline_key(" e ".properties, " key "), " \
+	"eventmkt.timeline_value(" e ".properties, " value "))"
+
+static const char state_sql[] = "SELECT packed_to, key_property, value_property FROM eventmkt_data.timeline_state";
+static const char tail_sql[] =
+"SELECT eventmkt.open_tail(e.profile_id, e.occurred_at, e.name, e.properties, $2, $3) FROM eventmkt_data.event e "
+"WHERE e.occurred_at OPERATOR(pg_catalog.>=) $1";
+static const char aliases_sql[] =
+"SELECT a.alias, a.profile_id FROM pg_catalog.unnest($1) i(id) JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) i.id";
+static const char marks_sql[] =
+"SELECT DISTINCT l.profile_id, COALESCE(a.profile_id, l.profile_id) FROM eventmkt_data.late_event l "
+"LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) l.profile_id WHERE l.occurred_at OPERATOR(pg_catalog.<) $1";
+static const char unpacked_sql[] =
+"SELECT i.n FROM pg_catalog.unnest($1) WITH ORDINALITY i(id, n) WHERE NOT EXISTS (SELECT FROM eventmkt_data.profile_timeline t "
+"WHERE t.profile_id OPERATOR(pg_catalog.=) i.id)";
+/* $1 hidden profiles, of which those with an alias of theirs have no events any more */
+static const char hidden_sql[] =
+"SELECT m.c, " PACKED("e", "$2", "$3") " FROM (SELECT i.id AS c, i.id FROM pg_catalog.unnest($1) i(id) WHERE NOT EXISTS ("
+"SELECT FROM eventmkt_data.alias a WHERE a.alias OPERATOR(pg_catalog.=) i.id) UNION ALL SELECT a.profile_id, a.alias "
+"FROM pg_catalog.unnest($1) i(id) JOIN eventmkt_data.alias a ON a.profile_id OPERATOR(pg_catalog.=) i.id) m "
+"JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.id GROUP BY m.c";
+/* everything: packed rows without a mark, the tail, and the old events of marked profiles */
+static const char whole_sql[] =
+"WITH mark AS MATERIALIZED (SELECT DISTINCT l.profile_id AS id, COALESCE(a.profile_id, l.profile_id) AS c "
+"FROM eventmkt_data.late_event l LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) l.profile_id "
+"WHERE l.occurred_at OPERATOR(pg_catalog.<) $1), "
+"hidden AS MATERIALIZED (SELECT id FROM mark UNION SELECT c FROM mark) "
+"SELECT p.c, eventmkt.merge(p.t) FROM ("
+"SELECT t.profile_id AS c, t.t FROM eventmkt_data.profile_timeline t WHERE NOT EXISTS (SELECT FROM hidden h "
+"WHERE h.id OPERATOR(pg_catalog.=) t.profile_id) "
+"UNION ALL SELECT COALESCE(a.profile_id, e.profile_id), e.t FROM (SELECT e.profile_id, " PACKED("e", "$2", "$3") " AS t "
+"FROM eventmkt_data.event e WHERE e.occurred_at OPERATOR(pg_catalog.>=) $1 GROUP BY e.profile_id) e "
+"LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) e.profile_id "
+"UNION ALL SELECT m.c, " PACKED("e", "$2", "$3") " FROM (SELECT c, c AS id FROM mark UNION SELECT a.profile_id, a.alias "
+"FROM mark m JOIN eventmkt_data.alias a ON a.profile_id OPERATOR(pg_catalog.=) m.c) m "
+"JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.id "
+"WHERE e.occurred_at OPERATOR(pg_catalog.<) $1 GROUP BY m.c) p GROUP BY p.c";
+
+/* How far timelines are packed, and the properties they are made from */
+typedef struct State
+{
+	Datum		args[3];		/* packed_to, key_property, value_property: as parameters of the statements above */
+	char		nulls[4];
+	bool		kept;			/* and something is packed */
+} State;
+
+/* Plans for the values at hand: whether a scan is worth several processes depends on them. */
+static uint64
+run(const char *sql, int nargs, const Oid *types, Datum *args, const char *nulls)
+{
+	int			rc = SPI_execute_with_args(sql, nargs, unconstify(Oid *, types), args, nulls, true, 0);
+
+	if (rc < 0)
+		elog(ERROR, "could not run statement: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+static const Oid state_types[3] = {TIMESTAMPTZOID, TEXTOID, TEXTOID};
+static const Oid ids_types[3] = {TEXTARRAYOID, TEXTOID, TEXTOID};
+
+static void
+read_state(State *s)
+{
+	*s = (State) {.args = {TimestampTzGetDatum(DT_NOBEGIN)}, .nulls = " nn", .kept = false};
+	if (run(state_sql, 0, NULL, NULL, NULL) == 0)
+		return;
+	for (int i = 0; i < 3; i++)
+	{
+		bool		isnull;
+
+		s->args[i] = emk_spi_datum(0, i + 1, &isnull);
+		s->nulls[i] = isnull ? 'n' : ' ';
+	}
+	s->kept = !TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(s->args[0]));
+}
+
+/* Adds the ids of the first two columns of the answer. */
+static void
+hide(EmkTail *t, uint64 row, int col)
+{
+	bool		isnull;
+	text	   *id = DatumGetTextPP(emk_spi_datum(row, col, &isnull));
+	uint32		profile = emk_tail_profile(t, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+
+	if (profile != PG_UINT32_MAX)
+		t->profiles.items[profile].flags |= EMK_TAIL_HIDDEN;
+}
+
+/* The ids of profiles that `want` (flags) fits, as text[]; *n of them */
+static Datum
+ids_of(const EmkTailText *profiles, uint32 nprofiles, const char *texts, int want, uint32 *places, uint32 *n)
+{
+	Datum	   *ids = palloc_extended(Max(nprofiles, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
+
+	*n = 0;
+	for (uint32 i = 0; i < nprofiles; i++)
+	{
+		if (profiles[i].flags != want || (want == 0 && places && profiles[i].n == 0))
+			continue;
+		if (places)
+			places[*n] = i;
+		ids[(*n)++] = PointerGetDatum(cstring_to_text_with_len(texts + profiles[i].offset, profiles[i].len));
+	}
+	return emk_spi_array(ids, NULL, *n, TEXTOID);
+}
+
+/*
+ * Events that were written under an id that was merged since go to the profile it belongs to. The map from here on is by
+ * canonical id.
+ */
+static void
+resolve(EmkTail *t)
+{
+	uint32		n;
+	Datum		arg;
+	uint64		found;
+	uint32	   *to;
+
+	if (t->profiles.n == 0 || run("SELECT FROM eventmkt_data.alias LIMIT 1", 0, NULL, NULL, NULL) == 0)
+		return;
+	arg = ids_of(t->profiles.items, t->profiles.n, t->texts, 0, NULL, &n);
+	found = run(aliases_sql, 1, ids_types, &arg, NULL);
+	if (found == 0)
+		return;
+	to = palloc_extended((t->profiles.n + found) * sizeof(uint32), MCXT_ALLOC_HUGE);
+	for (uint32 i = 0; i < t->profiles.n; i++)
+		to[i] = i;
+	for (uint64 i = 0; i < found; i++)
+	{
+		bool		isnull;
+		text	   *from = DatumGetTextPP(emk_spi_datum(i, 1, &isnull));
+		text	   *into = DatumGetTextPP(emk_spi_datum(i, 2, &isnull));
+		uint32		f = emk_tail_profile(t, VARDATA_ANY(from), VARSIZE_ANY_EXHDR(from));
+		uint32		before = t->profiles.n;
+		uint32		c = emk_tail_profile(t, VARDATA_ANY(into), VARSIZE_ANY_EXHDR(into));
+
+		if (t->too_big)
+			return;
+		if (c == before)
+			to[c] = c;
+		to[f] = c;
+	}
+	for (uint32 i = 0; i < t->nevents; i++)
+		t->events[i].profile = to[t->events[i].profile];
+}
+
+static EmkTailMap *
+gather(MemoryContext context)
+{
+	State		state;
+	EmkTail    *t;
+	EmkTailMap *m;
+	bool		isnull;
+	Datum		saved;
+
+	read_state(&state);
+	if (!state.kept)
+		t = emk_tail_start(CurrentMemoryContext);
+	else
+	{
+		run(tail_sql, 3, state_types, state.args, state.nulls);
+		saved = emk_spi_datum(0, 1, &isnull);
+		if (isnull)
+			t = emk_tail_start(CurrentMemoryContext);
+		else
+			t = emk_tail_load(PG_DETOAST_DATUM_PACKED(saved), CurrentMemoryContext);
+		SPI_freetuptable(SPI_tuptable);
+		resolve(t);
+		if (!t->too_big)
+		{
+			uint64		n = run(marks_sql, 1, state_types, state.args, NULL);
+
+			t->too_big = n > MAX_HIDDEN;
+			for (uint64 i = 0; i < n && !t->too_big; i++)
+			{
+				hide(t, i, 1);
+				hide(t, i, 2);
+			}
+		}
+	}
+	MemoryContextSwitchTo(context);
+	m = emk_tail_finish(t, DatumGetTimestampTz(state.args[0]), !state.kept || t->too_big);
+	return m;
+}
+
+/* ---- open_tail(): once a statement ---- */
+
+static EmkTailMap *last_map = NULL; /* lives as long as the statement that made it */
+static Snapshot last_snapshot;
+static CommandId last_command;
+
+static void
+forget_map(void *map)
+{
+	if (last_map == map)
+		last_map = NULL;
+}
+
+PG_FUNCTION_INFO_V1(emk_report_open_tail);
+/* open_tail(): the map of this statement's snapshot */
+Datum
+emk_report_open_tail(PG_FUNCTION_ARGS)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	MemoryContext context = fcinfo->flinfo->fn_mcxt;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContextCallback *callback;
+	EmkOwner	owner;
+	EmkTailMap *m;
+
+	if (last_map != NULL && last_snapshot == snapshot && last_command == snapshot->curcid)
+		PG_RETURN_POINTER(last_map);
+	emk_owner_enter(&owner);
+	SPI_connect();
+	m = gather(context);
+	SPI_finish();
+	emk_owner_leave(&owner);
+	MemoryContextSwitchTo(caller);
+	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+	*callback = (MemoryContextCallback) {.func = forget_map, .arg = m};
+	MemoryContextRegisterResetCallback(context, callback);
+	last_map = m;
+	last_snapshot = snapshot;
+	last_command = snapshot->curcid;
+	PG_RETURN_POINTER(m);
+}
+
+/* ---- with_tail() ---- */
+
+static void
+add_events(EmkTimelineBuilder *b, const EmkTailMap *m, const EmkTailText *p)
+{
+	const EmkTailText *names = emk_tail_names(m);
+	const char *texts = emk_tail_texts(m);
+
+	for (uint32 i = p->first; i < p->first + p->n; i++)
+	{
+		const EmkTailEvent *e = &m->events[i];
+		const EmkTailText *name = &names[e->name];
+
+		emk_analytics_add_event(b, e->at, texts + name->offset, name->len, e->has & EMK_TAIL_KEY ? texts + e->key : NULL,
+								e->keylen, e->has & EMK_EVENT_VALUE ? &e->value : NULL, NULL);
+	}
+}
+
+/* The tail of most profiles: a few events without key and value. NULL when this one is another */
+static struct varlena *
+append_plain(const EmkTailMap *m, const EmkTailText *p, const struct varlena *packed)
+{
+	EmkPlainEvent plain[EMK_PLAIN_EVENTS];
+	const EmkTailText *names = emk_tail_names(m);
+	const char *texts = emk_tail_texts(m);
+
+	if (p->n > EMK_PLAIN_EVENTS)
+		return NULL;
+	for (uint32 i = 0; i < p->n; i++)
+	{
+		const EmkTailEvent *e = &m->events[p->first + i];
+		const EmkTailText *name = &names[e->name];
+
+		if (e->has != 0)
+			return NULL;
+		plain[i] = (EmkPlainEvent) {.at = e->at, .name = texts + name->offset, .namelen = name->len};
+	}
+	return emk_analytics_append_events(packed, plain, p->n);
+}
+
+/*
+ * The timeline merged last: a question that names t twice asks for each profile twice in a row. Both what went in and the map are
+ * compared whole, so it is an answer of the same arguments.
+ */
+static struct
+{
+	MemoryContext context;
+	uint64		map;
+	const EmkTailText *profile;
+	struct varlena *packed;
+	struct varlena *merged;
+}			last;
+
+#define KEEP_BYTES		65536
+
+static void
+remember(const EmkTailMap *m, const EmkTailText *p, const struct varlena *packed, const struct varlena *merged)
+{
+	last.map = 0;
+	if (VARSIZE_ANY(packed) > KEEP_BYTES || VARSIZE_ANY(merged) > KEEP_BYTES)
+		return;
+	if (last.context == NULL)
+	{
+		last.context = AllocSetContextCreate(TopMemoryContext, "eventmkt merged timeline", ALLOCSET_SMALL_SIZES);
+		last.packed = MemoryContextAlloc(last.context, KEEP_BYTES);
+		last.merged = MemoryContextAlloc(last.context, KEEP_BYTES);
+	}
+	memcpy(last.packed, packed, VARSIZE_ANY(packed));
+	memcpy(last.merged, merged, VARSIZE_ANY(merged));
+	last.profile = p;
+	last.map = m->number;
+}
+
+/* emk_tail_find(), but a question that names t several times looks once for each profile. */
+static const EmkTailText *
+find_profile(const EmkTailMap *m, const char *id, int len)
+{
+	static struct
+	{
+		uint64		map;
+		const EmkTailText *profile;
+		int			len;
+		char		id[64];
+	}			found;
+
+	if (found.map == m->number && found.len == len && memcmp(found.id, id, len) == 0)
+		return found.profile;
+	found.map = 0;
+	found.profile = emk_tail_find(m, id, len);
+	if (len <= sizeof(found.id))
+	{
+		memcpy(found.id, id, len);
+		found.len = len;
+		found.map = m->number;
+	}
+	return found.profile;
+}
+
+PG_FUNCTION_INFO_V1(emk_report_with_tail);
+/* with_tail(timeline, profile_id, tail) */
+Datum
+emk_report_with_tail(PG_FUNCTION_ARGS)
+{
+	EmkTailMap *m = (EmkTailMap *) PG_GETARG_VARLENA_P(2);
+	text	   *id = PG_GETARG_TEXT_PP(1);
+	const EmkTailText *p;
+	struct varlena *packed;
+	struct varlena *merged;
+
+	if (m->whole)
+		PG_RETURN_NULL();
+	p = find_profile(m, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+	if (p == NULL || (p->n == 0 && p->flags == 0))
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	if (p->flags & EMK_TAIL_HIDDEN)
+		PG_RETURN_NULL();
+	packed = PG_GETARG_VARLENA_PP(0);
+	if (last.map == m->number && last.profile == p && VARSIZE_ANY(packed) == VARSIZE_ANY(last.packed) &&
+		memcmp(packed, last.packed, VARSIZE_ANY(packed)) == 0)
+	{
+		merged = palloc(VARSIZE_ANY(last.merged));
+		memcpy(merged, last.merged, VARSIZE_ANY(last.merged));
+		PG_RETURN_POINTER(merged);
+	}
+	merged = append_plain(m, p, packed);
+	if (merged == NULL)
+	{
+		EmkTimelineBuilder *b = emk_analytics_start_timeline();
+
+		emk_analytics_add_timeline(b, packed, PG_INT64_MIN, PG_INT64_MAX);
+		add_events(b, m, p);
+		merged = emk_analytics_finish_timeline(b);
+	}
+	remember(m, p, packed, merged);
+	PG_RETURN_POINTER(merged);
+}
+
+/* ---- tail_rows() ---- */
+
+static void
+put_row(ReturnSetInfo *rsinfo, Datum id, Datum timeline)
+{
+	Datum		v[2] = {id, timeline};
+	bool		nulls[2] = {false, false};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, v, nulls);
+}
+
+/* All rows of a statement of two columns */
+static void
+put_rows(ReturnSetInfo *rsinfo, const char *sql, const Oid *types, Datum *args, const char *nulls)
+{
+	Portal		portal = SPI_cursor_open_with_args(NULL, sql, 3, unconstify(Oid *, types), args, nulls, true, 0);
+
+	for (;;)
+	{
+		SPI_cursor_fetch(portal, true, ROWS_A_FETCH);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			bool		id_null;
+			bool		t_null;
+			Datum		id = emk_spi_datum(i, 1, &id_null);
+			Datum		timeline = emk_spi_datum(i, 2, &t_null);
+
+			if (!id_null && !t_null)
+				put_row(rsinfo, id, timeline);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(portal);
+}
+
+/* Profiles that have a tail and no packed row */
+static void
+put_unpacked(ReturnSetInfo *rsinfo, const EmkTailMap *m)
+{
+	const EmkTailText *profiles = emk_tail_profiles(m);
+	const char *texts = emk_tail_texts(m);
+	uint32	   *places = palloc_extended(Max(m->nprofiles, 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventmkt tail rows", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before;
+	uint32		n;
+	Datum		arg = ids_of(profiles, m->nprofiles, texts, 0, places, &n);
+	uint64		found;
+
+	if (n == 0)
+		return;
+	found = run(unpacked_sql, 1, ids_types, &arg, NULL);
+	before = MemoryContextSwitchTo(work);
+	for (uint64 i = 0; i < found; i++)
+	{
+		const EmkTailText *p = &profiles[places[emk_spi_int8(i, 1, 1) - 1]];
+		EmkTimelineBuilder *b = emk_analytics_start_timeline();
+
+		CHECK_FOR_INTERRUPTS();
+		add_events(b, m, p);
+		put_row(rsinfo, PointerGetDatum(cstring_to_text_with_len(texts + p->offset, p->len)),
+				PointerGetDatum(emk_analytics_finish_timeline(b)));
+		MemoryContextReset(work);
+	}
+	MemoryContextSwitchTo(before);
+}
+
+PG_FUNCTION_INFO_V1(emk_report_tail_rows);
+/* tail_rows(tail): rows (profile_id, timeline) that with_tail() does not answer */
+Datum
+emk_report_tail_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	EmkTailMap *m = (EmkTailMap *) PG_GETARG_VARLENA_P(0);
+	EmkOwner	owner;
+	State		state;
+
+	InitMaterializedSRF(fcinfo, 0);
+	emk_owner_enter(&owner);
+	SPI_connect();
+	read_state(&state);
+	if (m->whole)
+		put_rows(rsinfo, whole_sql, state_types, state.args, state.nulls);
+	else
+	{
+		uint32		n;
+
+		put_unpacked(rsinfo, m);
+		state.args[0] = ids_of(emk_tail_profiles(m), m->nprofiles, emk_tail_texts(m), EMK_TAIL_HIDDEN, NULL, &n);
+		if (n > 0)
+			put_rows(rsinfo, hidden_sql, ids_types, state.args, state.nulls);
+	}
+	SPI_finish();
+	emk_owner_leave(&owner);
+	return (Datum) 0;
+}
+
+/* ---- the type: there is no value of it outside of a query ---- */
+
+PG_FUNCTION_INFO_V1(emk_report_tail_in);
+Datum
+emk_report_tail_in(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot accept a value of type %s", "eventmkt.tail")));
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(emk_report_tail_out);
+Datum
+emk_report_tail_out(PG_FUNCTION_ARGS)
+{
+	EmkTailMap *m = (EmkTailMap *) PG_GETARG_VARLENA_P(0);
+
+	PG_RETURN_CSTRING(psprintf("(%u profiles, %u events)", m->nprofiles, m->nevents));
+}
