@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/tuplestore.h"
 
 #define ROW_COLUMNS 10
@@ -152,9 +153,15 @@ refuse_null_rule(FunctionCallInfo fcinfo)
 static void
 run(Call *c)
 {
+	EmkBacktestData data = {{{0}}};
+	int			level = NewGUCNestLevel();
+
 	c->b.row = put_row;
 	c->b.arg = c;
-	emk_report_backtest(&c->b);
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	emk_report_backtest_read(&c->b, &data);
+	AtEOXact_GUC(true, level);
+	emk_report_backtest_part(&c->b, &data);
 }
 
 PG_FUNCTION_INFO_V1(emk_report_backtest_sql);

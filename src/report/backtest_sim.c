@@ -148,13 +148,10 @@ merge(Sim *s, const EmkPerson *p, const EmkItem *item)
 	}
 }
 
-static bool
+static inline bool
 concerns(const Sim *s, const EmkItem *item)
 {
-	const EmkRule *rule = s->tried->rule;
-
-	return item->kind == 'm' || (item->occurred_at >= s->tried->since &&
-		(emk_rule_names_start(rule, item->name, item->depth) || emk_rule_names_cancel(rule, item->name, item->depth)));
+	return item->kind == 'm' || (item->occurred_at >= s->tried->since && s->tried->cares[item->name_no]);
 }
 
 /* All items of one microsecond are known when the first of them is looked at. Returns the index of the next one. */

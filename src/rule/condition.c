@@ -367,8 +367,7 @@ emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error)
 		*error = NULL;
 	if (path == NULL)
 		return true;
-	/* in a parallel query there can be no subtransaction; hot conditions do not raise, and can be interrupted */
-	if (!cold && (VARSIZE_ANY(value) <= EMK_RULE_HOT_BYTES || IsInParallelMode()))
+	if (!cold && VARSIZE_ANY(value) <= EMK_RULE_HOT_BYTES)
 		return path_match(path, value, false);
 	result = cold_match(path, value, &message);
 	if (message != NULL && error == NULL)

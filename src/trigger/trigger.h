@@ -68,6 +68,7 @@ typedef struct EmkItem
 	int			depth;
 	Jsonb	   *traits;			/* of the moment; a replay asks for them instead */
 	int			who;			/* of a replay: index into owner[] */
+	uint32		name_no;		/* of a replay: the number of its name, for the caller */
 } EmkItem;
 
 /*
