@@ -85,6 +85,7 @@ spill(Reader *r)
 	{
 		EmkBacktestPart *p = &r->data->parts[i];
 
+		CHECK_FOR_INTERRUPTS();
 		if (p->len == 0)
 			continue;
 		if (p->file == NULL)
