@@ -45,10 +45,9 @@ async function look(browser, origin, name) {
 server.listen(0, '127.0.0.1', async () => {
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
   try {
-    const pages = {};
-    for (const name of ['', 'rules', 'people', 'delivery'])
-      pages[name || 'index'] = await look(browser, `http://127.0.0.1:${server.address().port}`, name);
-    console.log(JSON.stringify(pages));
+    const origin = `http://127.0.0.1:${server.address().port}`;
+    const pages = ['', 'rules', 'people', 'delivery'].map(async (name) => [name || 'index', await look(browser, origin, name)]);
+    console.log(JSON.stringify(Object.fromEntries(await Promise.all(pages))));
   } finally {
     await browser.close();
     server.close();
