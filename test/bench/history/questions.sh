@@ -4,23 +4,14 @@
 #   views      at least 3 views in some 7 days, and no order: people
 TAIL_FROM=2024-03-29		# the generator's events end about 2024-03-31
 
-tl_source() {
-	if [ "$1" = all ]; then echo "SELECT profile_id, t FROM timeline"; return; fi
-	# closed periods packed, the open tail from the event table
-	echo "SELECT t.profile_id, eventmkt.merge(t.t, tail.t) AS t FROM timeline t LEFT JOIN tail USING (profile_id)
-		UNION ALL SELECT profile_id, t FROM tail WHERE NOT EXISTS (SELECT FROM timeline x WHERE x.profile_id = tail.profile_id)"
-}
+# $2: where timelines are read from: a table of packed rows, or the view
 tl_question() {
-	local with="" source
-	source=$(tl_source "$2")
-	[ "$2" = all ] || with="WITH tail AS MATERIALIZED (SELECT profile_id, eventmkt.timeline(occurred_at, name) AS t FROM eventmkt_data.event
-		WHERE occurred_at >= '$TAIL_FROM' GROUP BY profile_id) "
 	case $1 in
-		funnel) echo "${with}SELECT f, count(*) FROM (SELECT eventmkt.funnel(t, '7 days', 'Product Viewed', 'Product Added', 'Checkout Started', 'Order Completed') AS f
-			FROM ($source) s) s WHERE f > 0 GROUP BY 1 ORDER BY 1" ;;
-		abandoned) echo "${with}SELECT count(*), sum(n), sum(substr(profile_id, 2)::int) FROM (SELECT profile_id,
-			cardinality(eventmkt.abandoned(t, 'Product Added', 'Order Completed', '24 hours')) AS n FROM ($source) s) s WHERE n > 0" ;;
-		views) echo "${with}SELECT count(*) FROM ($source) s WHERE eventmkt.count(t, 'Order Completed') = 0 AND eventmkt.max_in_window(t, '7 days', 'Product Viewed') >= 3" ;;
+		funnel) echo "SELECT f, count(*) FROM (SELECT eventmkt.funnel(t, '7 days', 'Product Viewed', 'Product Added', 'Checkout Started', 'Order Completed') AS f
+			FROM $2) s WHERE f > 0 GROUP BY 1 ORDER BY 1" ;;
+		abandoned) echo "SELECT count(*), sum(n), sum(substr(profile_id, 2)::int) FROM (SELECT profile_id,
+			cardinality(eventmkt.abandoned(t, 'Product Added', 'Order Completed', '24 hours')) AS n FROM $2) s WHERE n > 0" ;;
+		views) echo "SELECT count(*) FROM $2 WHERE eventmkt.count(t, 'Order Completed') = 0 AND eventmkt.max_in_window(t, '7 days', 'Product Viewed') >= 3" ;;
 	esac
 }
 
