@@ -58,6 +58,7 @@ typedef struct Transfer
 	CURL	   *easy;
 	EmkTarget  *target;			/* what the handle is set up for */
 	bool		own_ca;			/* eventmkt.ca_file is set on the handle */
+	bool		default_ca;		/* curl's own authorities are, as set_authorities() has them */
 	bool		open;
 	bool		resolved;
 	bool		blocked;
@@ -274,7 +275,10 @@ set_common(Transfer *x)
 	return ok;
 }
 
-/* The certificate authorities: those of eventmkt.ca_file, or curl's own, also after the setting went back to none. */
+/*
+ * The certificate authorities: those of eventmkt.ca_file, or curl's own, also after the setting went back to none. A file and no
+ * folder beside it: only then curl keeps what it read, else every TLS connection parses the whole bundle again, tens of ms.
+ */
 static bool
 set_authorities(Transfer *x)
 {
@@ -284,11 +288,16 @@ set_authorities(Transfer *x)
 	bool		own = emk_guc_ca_file != NULL && emk_guc_ca_file[0] != '\0';
 
 	if (!known)
+	{
 		known = curl_easy_getinfo(x->easy, CURLINFO_CAINFO, &file) == CURLE_OK &&
 			curl_easy_getinfo(x->easy, CURLINFO_CAPATH, &dir) == CURLE_OK;
-	if (!own && !x->own_ca)
+		if (known && file != NULL && access(file, R_OK) == 0)
+			dir = NULL;
+	}
+	if (!own && !x->own_ca && (x->default_ca || !known))
 		return true;
 	x->own_ca = own;
+	x->default_ca = !own;
 	return (own || known) &&
 		curl_easy_setopt(x->easy, CURLOPT_CAINFO, own ? emk_guc_ca_file : file) == CURLE_OK &&
 		curl_easy_setopt(x->easy, CURLOPT_CAPATH, own ? NULL : dir) == CURLE_OK;

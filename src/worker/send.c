@@ -17,8 +17,8 @@
  *    that a crash could still take back.
  * 4. Settling and claiming share a transaction. It begins when it is worth it: half of what is under way has been answered,
  *    or the oldest answer waits for a millisecond.
- * 5. eventmkt.max_in_flight counts tries of the last quarter second; older ones belong to slow endpoints, which have their
- *    own limit, their breaker, and a falling share of the slots, so that they never keep the others from being served.
+ * 5. eventmkt.max_in_flight counts tries of the last quarter second to endpoints that answer so soon. Others are slow: they have
+ *    their own limit, their breaker, and a falling share of the slots, so that they never keep the others from being served.
  *
  * Memory: slots and peers in TopMemoryContext; each slot a context of its own, reset when it is free.
  */
@@ -169,7 +169,9 @@ survey(int64 mono)
 		seen++;
 		if (s->state != EMK_SEND_OPEN)
 			continue;
-		if (mono - s->sent_mono < FAST)
+		if (mono - s->sent_mono >= FAST)
+			s->peer->slow = true;
+		else if (!s->peer->slow)
 		{
 			fast_count++;
 			fast_until = Min(fast_until, s->sent_mono + FAST);
@@ -223,6 +225,7 @@ answered(EmkSend *s, int status, int64 latency_us, const char *error, const char
 	s->state = EMK_SEND_DONE;
 	s->status = status;
 	s->latency_us = latency_us;
+	s->peer->slow = latency_us >= FAST || (s->peer->slow && status == 0);
 	s->plan = emk_retry_plan(&t);
 	if (status == 0)
 		s->error = MemoryContextStrdup(s->context, error[0] ? error : "no answer");

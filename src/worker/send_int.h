@@ -50,6 +50,7 @@ typedef struct EmkPeer
 	int			reserved;		/* by emk_send_reserve(), until adopted */
 	double		tokens;
 	int64		tokens_at;		/* monotonic */
+	bool		slow;			/* its last try took long, or one that is open does */
 	EmkName		host;
 	int64		warm_until;		/* monotonic: until then its name needs no new look-up */
 	bool		maybe;			/* rows may be ready */
