@@ -12,6 +12,7 @@ use Test::More;
 
 my $jar = '/usr/share/java/postgresql.jar';
 my ($javac) = grep { -x } map { ("$_/javac", "$_/ecj") } split /:/, $ENV{PATH};
+my ($java) = grep { -x } map { "$_/java" } split /:/, $ENV{PATH};
 my ($odbc) = grep { -e } glob('/usr/lib/*/odbc/psqlodbcw.so /usr/lib/odbc/psqlodbcw.so');
 my $dir = File::Temp->newdir;
 
@@ -101,10 +102,10 @@ SKIP: {
 }
 
 SKIP: {
-	skip 'libpostgresql-jdbc-java or a Java compiler is not installed', 1 if !$javac || !-e $jar;
+	skip 'libpostgresql-jdbc-java, Java or a compiler for it is not installed', 1 if !$java || !$javac || !-e $jar;
 	my ($out, $err) = run_driver($javac, '-proc:none', '-d', "$dir", $javac =~ /ecj$/ ? '-17' : (), '-cp', $jar, "$FindBin::Bin/lib/Jdbc.java");
 	is($err, '', 'JDBC: the program is built');
-	($out, $err) = run_driver('java', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto', '-cp', "$dir:$jar", 'Jdbc',
+	($out, $err) = run_driver($java, '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto', '-cp', "$dir:$jar", 'Jdbc',
 		'jdbc:postgresql://127.0.0.1:' . $node->port . '/shop',
 		'tables' => 'eventmkt_bi', '--', 'columns' => 'eventmkt_bi', $view, '--', 'query' => $rows, '--',
 		'query' => $decisions, '--', 'query' => 'SELECT * FROM eventmkt_bi.funnel_returns', '--', 'query' => 'SELECT * FROM eventmkt_data.event');
