@@ -18,3 +18,15 @@ bench-history:
 .PHONY: test-matrix
 test-matrix:
 	@test/matrix $(CELLS)
+# Debian packages of each release, installed and tried on a clean system; root only, see the script
+.PHONY: deb
+deb:
+	@test/deb $(RELEASES)
+# what PGXN takes: META.json with the version of eventmkt.control, and the archive of the committed tree with it
+.PHONY: META.json dist
+META.json:
+	@sed "s/@VERSION@/$(VERSION)/" META.json.in > $@
+dist: META.json
+	@git archive --prefix=eventmkt-$(VERSION)/ --add-file=META.json -o eventmkt-$(VERSION).zip HEAD
+	@echo eventmkt-$(VERSION).zip
+VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" eventmkt.control)
