@@ -55,12 +55,19 @@
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
 #define emk_insert_index_tuples_unless(rri, slot, estate, conflict) \
 	ExecInsertIndexTuples((rri), (slot), (estate), false, true, (conflict), NIL)
+#define emk_update_index_tuples(rri, slot, estate, which) \
+	((which) ? ExecInsertIndexTuples((rri), (slot), (estate), true, false, NULL, NIL) : NIL)
+#define EmkUpdateIndexes	bool
 #else
 #define emk_partition_map(leaf, estate)	ExecGetRootToChildMap((leaf), (estate))
 #define emk_insert_index_tuples(rri, slot, estate) \
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL, false)
 #define emk_insert_index_tuples_unless(rri, slot, estate, conflict) \
 	ExecInsertIndexTuples((rri), (slot), (estate), false, true, (conflict), NIL, false)
+#define emk_update_index_tuples(rri, slot, estate, which) \
+	((which) == TU_None ? NIL : \
+	 ExecInsertIndexTuples((rri), (slot), (estate), true, false, NULL, NIL, (which) == TU_Summarizing))
+#define EmkUpdateIndexes	TU_UpdateIndexes
 #endif
 
 /* a function that does not return: said before the declaration since 18 */

@@ -17,7 +17,6 @@
 
 #include "catalog/pg_type.h"
 #include "deliver/deliver.h"
-#include "event/event.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -45,7 +44,14 @@ static EmkPlan insert_plan = {
 	TIMESTAMPTZARRAYOID, INT2ARRAYOID, INT4ARRAYOID, INT2OID, INT8OID, TIMESTAMPTZOID}
 };
 static EmkPlan known_plan = {
-	"SELECT endpoint_id FROM eventmkt_data.endpoint", 0, {0}
+	"SELECT endpoint_id, schedule FROM eventmkt_data.endpoint WHERE endpoint_id OPERATOR(pg_catalog.=) ANY ($1)", 1,
+	{INT4ARRAYOID}
+};
+static EmkPlan log_plan = {
+	"INSERT INTO eventmkt_data.attempt (delivery_id, attempt, started_at, latency_us, status, error, response) "
+	"SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
+	"pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))", 7,
+	{UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 };
 static EmkPlan cancel_plan = {
 	"UPDATE eventmkt_data.delivery AS d SET settled_at = $2, last_error = 'the endpoint was dropped', "
@@ -82,78 +88,241 @@ emk_outbox_make_ids(pg_uuid_t *ids, int n, int stride)
 	}
 }
 
-/* Rows whose endpoint is gone were not inserted: their runs end here. */
-static void
-bury(EmkOutbox *rows, int n, TimestampTz now)
+/* ---- new deliveries ---- */
+
+/* A batch on its way into the table */
+typedef struct Batch
 {
-	uint64		nknown = emk_spi_run(&known_plan, NULL, NULL, false, 0);
-	EmkDecision *d = palloc0(sizeof(EmkDecision) * n);
-	int			ndead = 0;
+	EmkOutbox **rows;
+	Datum	   *schedules;
+	int64		lease;
+	TimestampTz now;
+} Batch;
+
+static void
+set_text(Datum *v, bool *isnull, int column, const char *text)
+{
+	isnull[column] = text == NULL;
+	v[column] = text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+static void
+form_delivery(const void *rows, int i, Datum *v, bool *isnull)
+{
+	const Batch *batch = rows;
+	const EmkOutbox *o = batch->rows[i];
+	bool		mine = o->in_flight && batch->lease != 0;
+
+	memset(isnull, 0, sizeof(bool) * EMK_DELIVERY_COLUMNS);
+	v[EMK_DELIVERY_ID] = UUIDPGetDatum(&o->id);
+	v[EMK_DELIVERY_NODE] = Int16GetDatum(emk_setting_node());
+	v[EMK_DELIVERY_RUN_ID] = Int64GetDatum(o->run_id);
+	v[EMK_DELIVERY_RULE_ID] = Int32GetDatum(o->rule_id);
+	set_text(v, isnull, EMK_DELIVERY_RULE, o->rule);
+	v[EMK_DELIVERY_RULE_VERSION] = Int32GetDatum(o->rule_version);
+	set_text(v, isnull, EMK_DELIVERY_PROFILE_ID, o->profile_id);
+	set_text(v, isnull, EMK_DELIVERY_KEY, o->key);
+	v[EMK_DELIVERY_ENDPOINT_ID] = Int32GetDatum(o->endpoint_id);
+	set_text(v, isnull, EMK_DELIVERY_STATUS, mine ? "in_flight" : "queued");
+	v[EMK_DELIVERY_ATTEMPTS] = Int32GetDatum(mine ? 1 : 0);
+	v[EMK_DELIVERY_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(batch->now);
+	v[EMK_DELIVERY_LEASE] = Int64GetDatum(batch->lease);
+	isnull[EMK_DELIVERY_LEASE] = !mine;
+	v[EMK_DELIVERY_SCHEDULE] = batch->schedules[i];
+	set_text(v, isnull, EMK_DELIVERY_BODY, o->body);
+	v[EMK_DELIVERY_EVENT_ID] = Int64GetDatum(o->event_id);
+	v[EMK_DELIVERY_STARTED_AT] = TimestampTzGetDatum(o->started_at);
+	v[EMK_DELIVERY_RECEIVED_AT] = TimestampTzGetDatum(o->received_at);
+	v[EMK_DELIVERY_RUN_CREATED_AT] = TimestampTzGetDatum(o->run_created_at);
+	v[EMK_DELIVERY_DUE_AT] = TimestampTzGetDatum(o->due_at);
+	v[EMK_DELIVERY_CREATED_AT] = v[EMK_DELIVERY_FIRST_SENT_AT] = TimestampTzGetDatum(batch->now);
+	isnull[EMK_DELIVERY_FIRST_SENT_AT] = !mine;
+	isnull[EMK_DELIVERY_SETTLED_AT] = isnull[EMK_DELIVERY_WAS] = true;
+	v[EMK_DELIVERY_DEPTH] = Int16GetDatum(o->depth);
+	v[EMK_DELIVERY_PRIORITY] = Int32GetDatum(o->priority);
+	isnull[EMK_DELIVERY_LAST_STATUS] = isnull[EMK_DELIVERY_LAST_ERROR] = true;
+	v[EMK_DELIVERY_LATE_CANCEL] = BoolGetDatum(false);
+}
+
+static void
+place_delivery(const void *rows, int i, ItemPointer tid)
+{
+	((const Batch *) rows)->rows[i]->tid = *tid;
+}
+
+static const Oid delivery_types[EMK_DELIVERY_COLUMNS] = {
+	UUIDOID, INT2OID, INT8OID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID,
+	INT4ARRAYOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT2OID, INT4OID, INT4OID, TEXTOID, BOOLOID
+};
+static EmkSink delivery_sink = {"delivery", EMK_DELIVERY_COLUMNS, delivery_types, form_delivery, place_delivery};
+
+int
+emk_outbox_rewrite(ItemPointer *tids, int n, EmkEdit edit, void *rows, bool *done)
+{
+	return emk_event_rewrite(&delivery_sink, tids, n, edit, rows, done);
+}
+
+bool
+emk_outbox_status_is(Datum status, const char *name)
+{
+	const text *t = DatumGetTextPP(status);
+
+	return VARSIZE_ANY_EXHDR(t) == strlen(name) && memcmp(VARDATA_ANY(t), name, strlen(name)) == 0;
+}
+
+/* A run whose endpoint is gone ends here. */
+static void
+bury(EmkOutbox *o, TimestampTz now)
+{
+	EmkDecision d = {
+		.run_id = o->run_id, .rule_id = o->rule_id, .rule = o->rule, .rule_version = o->rule_version,
+		.profile_id = o->profile_id, .key = o->key, .outcome = "dead", .reason = "endpoint_dropped",
+		.event_id = o->event_id, .started_at = o->started_at, .due_at = o->due_at
+	};
+
+	o->in_flight = false;
+	emk_event_decide(&d, 1, now);
+}
+
+/* Finds the schedules of the endpoints; those whose endpoint is gone are buried. Fills the batch; returns its size. */
+static int
+prepare(Batch *batch, EmkOutbox *rows, int n)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * n);
+	Datum		arg;
+	int			nids = 0;
+	int			live = 0;
+	uint64		known;
+	int		   *gone = palloc(sizeof(int) * n);
+	int			ngone = 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		bool		known = false;
+		int			k = 0;
 
-		for (uint64 k = 0; k < nknown && !known; k++)
-			known = emk_spi_int4(k, 1, 0) == rows[i].endpoint_id;
-		if (known)
-			continue;
-		rows[i].in_flight = false;
-		d[ndead++] = (EmkDecision) {
-			.run_id = rows[i].run_id, .rule_id = rows[i].rule_id, .rule = rows[i].rule, .rule_version = rows[i].rule_version,
-			.profile_id = rows[i].profile_id, .key = rows[i].key, .outcome = "dead", .reason = "endpoint_dropped",
-			.event_id = rows[i].event_id, .started_at = rows[i].started_at, .due_at = rows[i].due_at
-		};
+		while (k < nids && DatumGetInt32(ids[k]) != rows[i].endpoint_id)
+			k++;
+		if (k == nids)
+			ids[nids++] = Int32GetDatum(rows[i].endpoint_id);
 	}
-	emk_event_decide(d, ndead, now);
+	arg = emk_spi_array(ids, NULL, nids, INT4OID);
+	known = emk_spi_run(&known_plan, &arg, NULL, false, 0);
+	batch->rows = palloc(sizeof(EmkOutbox *) * n);
+	batch->schedules = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < n; i++)
+	{
+		uint64		k = 0;
+		bool		isnull;
+
+		while (k < known && emk_spi_int4(k, 1, 0) != rows[i].endpoint_id)
+			k++;
+		ItemPointerSetInvalid(&rows[i].tid);
+		if (k == known)
+			gone[ngone++] = i;
+		else
+		{
+			batch->schedules[live] = live > 0 && batch->rows[live - 1]->endpoint_id == rows[i].endpoint_id ?
+				batch->schedules[live - 1] : PointerGetDatum(DatumGetArrayTypePCopy(emk_spi_datum(k, 2, &isnull)));
+			batch->rows[live++] = &rows[i];
+		}
+	}
+	for (int i = 0; i < ngone; i++)
+		bury(&rows[gone[i]], batch->now);
+	return live;
 }
 
 /* One array of the insert: a column of the rows. */
 #define COLUMN(index, type, expression) \
 	do { \
 		for (int i = 0; i < n; i++) \
+		{ \
+			const EmkOutbox *o = rows[i]; \
 			cells[i] = (expression); \
+		} \
 		values[index] = emk_spi_array(cells, NULL, n, type); \
 	} while (0)
+
+static void
+insert_by_statement(EmkOutbox **rows, int n, int64 lease, TimestampTz now)
+{
+	Datum		values[20];
+	Datum	   *cells = palloc(sizeof(Datum) * n);
+
+	COLUMN(0, UUIDOID, UUIDPGetDatum(&o->id));
+	COLUMN(1, INT8OID, Int64GetDatum(o->run_id));
+	COLUMN(2, INT4OID, Int32GetDatum(o->rule_id));
+	COLUMN(3, TEXTOID, CStringGetTextDatum(o->rule));
+	COLUMN(4, INT4OID, Int32GetDatum(o->rule_version));
+	COLUMN(5, TEXTOID, CStringGetTextDatum(o->profile_id));
+	COLUMN(6, TEXTOID, CStringGetTextDatum(o->key));
+	COLUMN(7, INT4OID, Int32GetDatum(o->endpoint_id));
+	COLUMN(8, BOOLOID, BoolGetDatum(o->in_flight && lease != 0));
+	COLUMN(9, TEXTOID, CStringGetTextDatum(o->body));
+	COLUMN(10, INT8OID, Int64GetDatum(o->event_id));
+	COLUMN(11, TIMESTAMPTZOID, TimestampTzGetDatum(o->started_at));
+	COLUMN(12, TIMESTAMPTZOID, TimestampTzGetDatum(o->received_at));
+	COLUMN(13, TIMESTAMPTZOID, TimestampTzGetDatum(o->run_created_at));
+	COLUMN(14, TIMESTAMPTZOID, TimestampTzGetDatum(o->due_at));
+	COLUMN(15, INT2OID, Int16GetDatum(o->depth));
+	COLUMN(16, INT4OID, Int32GetDatum(o->priority));
+	values[17] = Int16GetDatum(emk_setting_node());
+	values[18] = Int64GetDatum(lease);
+	values[19] = TimestampTzGetDatum(now);
+	emk_spi_run(&insert_plan, values, NULL, false, 0);
+}
 
 void
 emk_outbox_insert(EmkOutbox *rows, int n, int64 lease, TimestampTz now)
 {
-	Datum		values[20];
-	Datum	   *cells;
+	Batch		batch = {.lease = lease, .now = now};
+	int			live;
+	int			written;
 	bool		queued = false;
 
 	if (n == 0)
 		return;
-	cells = palloc(sizeof(Datum) * n);
 	emk_outbox_make_ids(&rows[0].id, n, sizeof(EmkOutbox));
-	COLUMN(0, UUIDOID, UUIDPGetDatum(&rows[i].id));
-	COLUMN(1, INT8OID, Int64GetDatum(rows[i].run_id));
-	COLUMN(2, INT4OID, Int32GetDatum(rows[i].rule_id));
-	COLUMN(3, TEXTOID, CStringGetTextDatum(rows[i].rule));
-	COLUMN(4, INT4OID, Int32GetDatum(rows[i].rule_version));
-	COLUMN(5, TEXTOID, CStringGetTextDatum(rows[i].profile_id));
-	COLUMN(6, TEXTOID, CStringGetTextDatum(rows[i].key));
-	COLUMN(7, INT4OID, Int32GetDatum(rows[i].endpoint_id));
-	COLUMN(8, BOOLOID, BoolGetDatum(rows[i].in_flight && lease != 0));
-	COLUMN(9, TEXTOID, CStringGetTextDatum(rows[i].body));
-	COLUMN(10, INT8OID, Int64GetDatum(rows[i].event_id));
-	COLUMN(11, TIMESTAMPTZOID, TimestampTzGetDatum(rows[i].started_at));
-	COLUMN(12, TIMESTAMPTZOID, TimestampTzGetDatum(rows[i].received_at));
-	COLUMN(13, TIMESTAMPTZOID, TimestampTzGetDatum(rows[i].run_created_at));
-	COLUMN(14, TIMESTAMPTZOID, TimestampTzGetDatum(rows[i].due_at));
-	COLUMN(15, INT2OID, Int16GetDatum(rows[i].depth));
-	COLUMN(16, INT4OID, Int32GetDatum(rows[i].priority));
-	values[17] = Int16GetDatum(emk_setting_node());
-	values[18] = Int64GetDatum(lease);
-	values[19] = TimestampTzGetDatum(now);
-	if (emk_spi_run(&insert_plan, values, NULL, false, 0) < n)
-		bury(rows, n, now);
-	for (int i = 0; i < n && !queued; i++)
-		queued = !rows[i].in_flight;
+	live = prepare(&batch, rows, n);
+	written = emk_event_write(&delivery_sink, &batch, live);
+	if (written < live)
+		insert_by_statement(batch.rows + written, live - written, lease, now);
+	for (int i = 0; i < live && !queued; i++)
+		queued = !batch.rows[i]->in_flight;
 	if (queued)
 		emk_wake_at_commit();
 }
+
+/* ---- tries ---- */
+
+static void
+form_attempt(const void *rows, int i, Datum *v, bool *isnull)
+{
+	const EmkAttempt *a = (const EmkAttempt *) rows + i;
+
+	memset(isnull, 0, sizeof(bool) * 7);
+	v[0] = UUIDPGetDatum(a->delivery_id);
+	v[1] = Int32GetDatum(a->attempt);
+	v[2] = TimestampTzGetDatum(a->started_at);
+	v[3] = Int64GetDatum(a->latency_us);
+	v[4] = Int32GetDatum(a->status);
+	isnull[4] = a->status == 0;
+	set_text(v, isnull, 5, a->error);
+	set_text(v, isnull, 6, a->response);
+}
+
+void
+emk_outbox_log(const EmkAttempt *tries, int n)
+{
+	static const Oid types[] = {UUIDOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT4OID, TEXTOID, TEXTOID};
+	static EmkSink sink = {"attempt", lengthof(types), types, form_attempt};
+	int			written = emk_event_write(&sink, tries, n);
+
+	if (written < n)
+		emk_event_run_arrays(&log_plan, &sink, tries + written, n - written);
+}
+
+/* ---- an endpoint that was dropped ---- */
 
 uint64
 emk_outbox_cancel_endpoint(int32 endpoint_id, TimestampTz now)

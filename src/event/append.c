@@ -91,8 +91,8 @@ emk_event_next_id(void)
 	return ((int64) emk_setting_node() << 53) | nextval_internal(sequence_oid, false);
 }
 
-static Relation
-open_table(EmkSink *sink)
+Relation
+emk_event_open_sink(EmkSink *sink)
 {
 	if (!OidIsValid(sink->relid))
 	{
@@ -107,9 +107,9 @@ open_table(EmkSink *sink)
 	return table_open(sink->relid, RowExclusiveLock);
 }
 
-/* Nothing in the way of plain insertion: neither code of others nor columns that are not ours. */
-static bool
-is_plain(Relation rel, const EmkSink *sink)
+/* Nothing in the way of plain writing: neither code of others nor columns that are not ours. */
+bool
+emk_event_is_plain(Relation rel, const EmkSink *sink)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
@@ -130,8 +130,8 @@ begin_write(Writing *w, EmkSink *sink)
 
 	memset(w, 0, sizeof(*w));
 	w->sink = sink;
-	w->rel = open_table(sink);
-	if (!is_plain(w->rel, sink))
+	w->rel = emk_event_open_sink(sink);
+	if (!emk_event_is_plain(w->rel, sink))
 	{
 		table_close(w->rel, NoLock);
 		return false;
@@ -184,7 +184,7 @@ route(Writing *w, const void *rows, int i, TupleTableSlot *slot)
 static bool
 is_plain_leaf(const Writing *w, ResultRelInfo *leaf)
 {
-	return leaf == w->root || (emk_partition_map(leaf, w->estate) == NULL && is_plain(leaf->ri_RelationDesc, w->sink));
+	return leaf == w->root || (emk_partition_map(leaf, w->estate) == NULL && emk_event_is_plain(leaf->ri_RelationDesc, w->sink));
 }
 
 static void
@@ -205,12 +205,14 @@ write_one(Writing *w, const void *rows)
 	ExecConstraints(leaf, slot, w->estate);
 	table_tuple_insert(leaf->ri_RelationDesc, slot, w->estate->es_output_cid, 0, NULL);
 	write_indexes(w, leaf, slot);
+	if (w->sink->placed != NULL)
+		w->sink->placed(rows, 0, &slot->tts_tid);
 	return 1;
 }
 
-/* Writes those of the routed slots that belong to `leaf`. */
+/* Writes those of the routed slots, rows `first` and on, that belong to `leaf`. */
 static void
-write_leaf(Writing *w, ResultRelInfo *leaf, TupleTableSlot **slots, ResultRelInfo **leaves, int n)
+write_leaf(Writing *w, ResultRelInfo *leaf, TupleTableSlot **slots, ResultRelInfo **leaves, const void *rows, int first, int n)
 {
 	TupleTableSlot *mine[APPEND_CHUNK];
 	MemoryContext old;
@@ -227,6 +229,9 @@ write_leaf(Writing *w, ResultRelInfo *leaf, TupleTableSlot **slots, ResultRelInf
 	MemoryContextSwitchTo(old);
 	for (int i = 0; i < k; i++)
 		write_indexes(w, leaf, mine[i]);
+	for (int i = 0; w->sink->placed != NULL && i < n; i++)
+		if (leaves[i] == leaf)
+			w->sink->placed(rows, first + i, &slots[i]->tts_tid);
 	ResetPerTupleExprContext(w->estate);
 }
 
@@ -259,7 +264,7 @@ write_many(Writing *w, const void *rows, int n)
 		foreach(lc, distinct)
 			plain = plain && is_plain_leaf(w, lfirst(lc));
 		foreach(lc, plain ? distinct : NIL)
-			write_leaf(w, lfirst(lc), slots, leaves, k);
+			write_leaf(w, lfirst(lc), slots, leaves, rows, done, k);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(chunk);
 		done += plain ? k : 0;

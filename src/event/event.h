@@ -5,6 +5,7 @@
 #define EMK_EVENT_H
 
 #include "base/base.h"
+#include "storage/itemptr.h"
 #include "utils/array.h"
 #include "utils/uuid.h"
 
@@ -81,6 +82,39 @@ typedef struct EmkDecision
 
 /* Write decisions, as the owner. Needs no SPI connection. */
 extern void emk_event_decide(const EmkDecision *d, int n, TimestampTz now);
+
+/*
+ * A table that append.c and rewrite.c write without a statement: the types of its columns in order, how a row of the caller
+ * becomes one of the table, and, where the caller wants to know, where it was put.
+ */
+typedef struct EmkSink
+{
+	const char *relname;
+	int			natts;
+	const Oid  *types;
+	void		(*form) (const void *rows, int i, Datum *values, bool *isnull);
+	void		(*placed) (const void *rows, int i, ItemPointer tid);	/* or NULL */
+	Oid			relid;			/* InvalidOid: to be looked up */
+	bool		listed;			/* `next` is in use: the relcache callback knows it */
+	struct EmkSink *next;
+} EmkSink;
+
+/*
+ * Writes rows as the owner, with the executor's own calls; returns how many. Fewer than n means that the rest must go through a
+ * statement, because something (a trigger, a policy, a column of somebody else) lies in the way.
+ */
+extern int	emk_event_write(EmkSink *sink, const void *rows, int n);
+/* Runs a plan whose arguments are the columns of the rows as arrays; opens its own SPI connection. */
+extern void emk_event_run_arrays(EmkPlan *plan, const EmkSink *sink, const void *rows, int n);
+
+/*
+ * rewrite.c: changes rows of a table of a sink where they lie. edit() is given the row as it is now and changes its columns, or
+ * says no: then the row stays as it is. done[i] says that row i was changed; tids[i] is then where its new version lies. What is
+ * not done (somebody changed or moved the row meanwhile, or something lies in the way of plain writing) is left to a
+ * statement of the caller, which looks the row up by its key. Returns how many were changed.
+ */
+typedef bool (*EmkEdit) (void *rows, int i, Datum *values, bool *isnull);
+extern int	emk_event_rewrite(EmkSink *sink, ItemPointer *tids, int n, EmkEdit edit, void *rows, bool *done);
 
 /*
  * Makes the partitions of event and decision that cover [from, to) in the period of setting `partition_period` (week);

@@ -26,9 +26,9 @@
 
 static EmkPlan ready_plan = {
 	"SELECT d.id, d.endpoint_id, d.run_id, d.rule_id, d.rule, d.rule_version, d.profile_id, d.key, d.attempts, d.schedule, "
-	"d.body, d.event_id, d.started_at, d.due_at, d.depth, d.was IS NOT NULL, d.next_attempt_at, d.was OPERATOR(pg_catalog.=) 'delivered' "
-	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS e (endpoint_id, room, low) "
-	"CROSS JOIN LATERAL (SELECT * FROM eventmkt_data.delivery x "
+	"d.body, d.event_id, d.started_at, d.due_at, d.depth, d.was IS NOT NULL, d.next_attempt_at, d.was OPERATOR(pg_catalog.=) 'delivered', "
+	"d.tid FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS e (endpoint_id, room, low) "
+	"CROSS JOIN LATERAL (SELECT x.ctid AS tid, x.* FROM eventmkt_data.delivery x "
 	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
 	"AND x.next_attempt_at OPERATOR(pg_catalog.>=) e.low AND x.next_attempt_at OPERATOR(pg_catalog.<=) $4 "
 	"AND x.node OPERATOR(pg_catalog.=) $5 ORDER BY x.next_attempt_at LIMIT e.room FOR UPDATE SKIP LOCKED) AS d LIMIT $6", 6,
@@ -112,6 +112,7 @@ fill(uint64 row, EmkPeer *peer)
 		return NULL;
 	before = MemoryContextSwitchTo(s->context);
 	s->id = *DatumGetUUIDP(emk_spi_datum(row, 1, &isnull));
+	s->tid = *(ItemPointer) DatumGetPointer(emk_spi_datum(row, 19, &isnull));
 	s->run_id = emk_spi_int8(row, 3, 0);
 	s->rule_id = emk_spi_int4(row, 4, 0);
 	s->rule = emk_spi_text(row, 5);
@@ -326,22 +327,57 @@ find_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now
 	return emk_spi_run(&ready_plan, args, NULL, false, 0);
 }
 
+/* A batch being marked in flight */
+typedef struct Marking
+{
+	EmkSend   **sends;
+	TimestampTz now;
+	Datum		status;
+} Marking;
+
+static bool
+mark_row(void *rows, int i, Datum *v, bool *isnull)
+{
+	const Marking *m = rows;
+	const EmkSend *s = m->sends[i];
+
+	if (memcmp(DatumGetUUIDP(v[EMK_DELIVERY_ID]), &s->id, sizeof(pg_uuid_t)) != 0 ||
+		DatumGetInt32(v[EMK_DELIVERY_ATTEMPTS]) != s->attempts - 1)
+		return false;
+	v[EMK_DELIVERY_STATUS] = m->status;
+	v[EMK_DELIVERY_LEASE] = Int64GetDatum(emk_send_epoch);
+	v[EMK_DELIVERY_ATTEMPTS] = Int32GetDatum(s->attempts);
+	if (isnull[EMK_DELIVERY_FIRST_SENT_AT])
+		v[EMK_DELIVERY_FIRST_SENT_AT] = TimestampTzGetDatum(m->now);
+	isnull[EMK_DELIVERY_LEASE] = isnull[EMK_DELIVERY_FIRST_SENT_AT] = false;
+	return true;
+}
+
+/* Marks what passed. The rows are locked by us; a statement does what cannot be written where it lies. */
 static void
 mark(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
 {
+	Marking		m = {palloc(sizeof(EmkSend *) * n), now, CStringGetTextDatum("in_flight")};
+	ItemPointer *tids = palloc(sizeof(ItemPointer) * n);
+	bool	   *done = palloc(sizeof(bool) * n);
 	Datum	   *ids = palloc(sizeof(Datum) * n);
-	int			marked = 0;
+	int			passed = 0;
+	int			left = 0;
 	Datum		args[3];
 
 	for (int i = 0; i < n; i++)
 		if (runs[i].verdict == EMK_PASS)
 		{
 			emk_peer_spend(sends[i]->peer, 1);
-			ids[marked++] = UUIDPGetDatum(&sends[i]->id);
+			tids[passed] = &sends[i]->tid;
+			m.sends[passed++] = sends[i];
 		}
-	if (marked == 0)
+	if (emk_outbox_rewrite(tids, passed, mark_row, &m, done) == passed)
 		return;
-	args[0] = emk_spi_array(ids, NULL, marked, UUIDOID);
+	for (int i = 0; i < passed; i++)
+		if (!done[i])
+			ids[left++] = UUIDPGetDatum(&m.sends[i]->id);
+	args[0] = emk_spi_array(ids, NULL, left, UUIDOID);
 	args[1] = Int64GetDatum(emk_send_epoch);
 	args[2] = TimestampTzGetDatum(now);
 	emk_spi_run(&mark_plan, args, NULL, false, 0);

@@ -361,6 +361,7 @@ adopt(const EmkOutbox *r, EmkPeer *p)
 	before = MemoryContextSwitchTo(s->context);
 	s->born_in = GetCurrentSubTransactionId();
 	s->id = r->id;
+	s->tid = r->tid;
 	s->run_id = r->run_id;
 	s->rule_id = r->rule_id;
 	s->rule_version = r->rule_version;

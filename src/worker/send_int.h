@@ -75,6 +75,7 @@ typedef struct EmkSend
 	EmkPeer    *peer;
 	SubTransactionId born_in;	/* claimed at birth: by whom; InvalidSubTransactionId once committed, or not so claimed */
 	pg_uuid_t	id;
+	ItemPointerData tid;		/* where its row lies, as far as is known */
 	int64		run_id;
 	int32		rule_id;
 	int32		rule_version;

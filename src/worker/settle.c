@@ -1,6 +1,6 @@
 /*
- * settle.c: storing what came of tries: one statement updates the rows and writes the attempts, one the decisions. A row that
- * no longer carries our epoch and the number of the try was taken over by somebody else and stays untouched.
+ * settle.c: storing what came of tries: the rows are changed where they lie, attempts and decisions appended. A row that no
+ * longer carries our epoch and the number of the try was taken over by somebody else and stays untouched.
  */
 #include "postgres.h"
 
@@ -14,20 +14,17 @@
 
 #define DELIVERED_EVENT "Message Delivered"
 
+/* for rows that could not be changed where they lie */
 static EmkPlan settle_plan = {
-	"WITH s AS (UPDATE eventmkt_data.delivery AS d SET status = u.status, lease = NULL, next_attempt_at = u.next_at, "
-	"settled_at = CASE WHEN u.status OPERATOR(pg_catalog.=) 'retrying' THEN d.settled_at ELSE $12 END, "
+	"UPDATE eventmkt_data.delivery AS d SET status = u.status, lease = NULL, next_attempt_at = u.next_at, "
+	"settled_at = CASE WHEN u.status OPERATOR(pg_catalog.=) 'retrying' THEN d.settled_at ELSE $9 END, "
 	"last_status = u.http, last_error = u.error "
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
-	"pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), "
-	"pg_catalog.unnest($10)) AS u (ord, id, attempt, status, next_at, http, error, sent_at, latency, response) "
+	"pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) AS u (ord, id, attempt, status, next_at, http, error) "
 	"WHERE d.id OPERATOR(pg_catalog.=) u.id AND d.status OPERATOR(pg_catalog.=) 'in_flight' "
-	"AND d.lease OPERATOR(pg_catalog.=) $11 AND d.attempts OPERATOR(pg_catalog.=) u.attempt "
-	"RETURNING u.ord, u.id, u.attempt, u.sent_at, u.latency, u.http, u.error, u.response), "
-	"a AS (INSERT INTO eventmkt_data.attempt (delivery_id, attempt, started_at, latency_us, status, error, response) "
-	"SELECT s.id, s.attempt, s.sent_at, s.latency, s.http, s.error, s.response FROM s) SELECT s.ord FROM s", 12,
-	{INT4ARRAYOID, UUIDARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
-	TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8OID, TIMESTAMPTZOID}
+	"AND d.lease OPERATOR(pg_catalog.=) $8 AND d.attempts OPERATOR(pg_catalog.=) u.attempt RETURNING u.ord", 9,
+	{INT4ARRAYOID, UUIDARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT8OID,
+	TIMESTAMPTZOID}
 };
 static EmkPlan release_held_plan = {
 	"UPDATE eventmkt_data.pending_trigger AS p SET wake_at = $4 "
@@ -79,52 +76,102 @@ next_of(const EmkSend *s, TimestampTz now)
 	return s->plan.verdict == EMK_TRY_RETRY ? s->plan.next : now;
 }
 
-/* Stores n tries; marks in `stored` those whose row was still ours. */
-static void
-store(EmkSend **sends, int n, bool *stored, TimestampTz now)
+/* A batch being settled */
+typedef struct Settling
 {
-	Datum		args[12];
-	Datum	   *c[10];
+	EmkSend   **sends;
+	TimestampTz now;
+} Settling;
+
+static bool
+settle_row(void *rows, int i, Datum *v, bool *isnull)
+{
+	const Settling *batch = rows;
+	const EmkSend *s = batch->sends[i];
+	const char *status = status_of(s);
+
+	if (memcmp(DatumGetUUIDP(v[EMK_DELIVERY_ID]), &s->id, sizeof(pg_uuid_t)) != 0 || isnull[EMK_DELIVERY_LEASE] ||
+		DatumGetInt64(v[EMK_DELIVERY_LEASE]) != emk_send_epoch || DatumGetInt32(v[EMK_DELIVERY_ATTEMPTS]) != s->attempts ||
+		!emk_outbox_status_is(v[EMK_DELIVERY_STATUS], "in_flight"))
+		return false;
+	v[EMK_DELIVERY_STATUS] = CStringGetTextDatum(status);
+	isnull[EMK_DELIVERY_LEASE] = true;
+	v[EMK_DELIVERY_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(next_of(s, batch->now));
+	if (strcmp(status, "retrying") != 0)
+	{
+		v[EMK_DELIVERY_SETTLED_AT] = TimestampTzGetDatum(batch->now);
+		isnull[EMK_DELIVERY_SETTLED_AT] = false;
+	}
+	v[EMK_DELIVERY_LAST_STATUS] = Int32GetDatum(s->status);
+	isnull[EMK_DELIVERY_LAST_STATUS] = s->status == 0;
+	v[EMK_DELIVERY_LAST_ERROR] = s->error ? CStringGetTextDatum(s->error) : (Datum) 0;
+	isnull[EMK_DELIVERY_LAST_ERROR] = s->error == NULL;
+	return true;
+}
+
+/* For the n of which stored[] is false: the same by a statement. */
+static void
+store_by_statement(EmkSend **sends, int n, bool *stored, TimestampTz now)
+{
+	Datum		args[9];
+	Datum	   *c[7];
 	bool	   *null_http = palloc(n);
 	bool	   *null_error = palloc(n);
-	bool	   *null_response = palloc(n);
+	int			k = 0;
 
-	for (int i = 0; i < 10; i++)
+	for (int i = 0; i < 7; i++)
 		c[i] = palloc(sizeof(Datum) * n);
 	for (int i = 0; i < n; i++)
 	{
 		EmkSend    *s = sends[i];
 
-		c[0][i] = Int32GetDatum(i);
-		c[1][i] = UUIDPGetDatum(&s->id);
-		c[2][i] = Int32GetDatum(s->attempts);
-		c[3][i] = CStringGetTextDatum(status_of(s));
-		c[4][i] = TimestampTzGetDatum(next_of(s, now));
-		c[5][i] = Int32GetDatum(s->status);
-		null_http[i] = s->status == 0;
-		null_error[i] = s->error == NULL;
-		c[6][i] = s->error ? CStringGetTextDatum(s->error) : (Datum) 0;
-		c[7][i] = TimestampTzGetDatum(s->sent_at);
-		c[8][i] = Int64GetDatum(s->latency_us);
-		null_response[i] = s->excerpt == NULL;
-		c[9][i] = s->excerpt ? CStringGetTextDatum(s->excerpt) : (Datum) 0;
-		stored[i] = false;
+		if (stored[i])
+			continue;
+		c[0][k] = Int32GetDatum(i);
+		c[1][k] = UUIDPGetDatum(&s->id);
+		c[2][k] = Int32GetDatum(s->attempts);
+		c[3][k] = CStringGetTextDatum(status_of(s));
+		c[4][k] = TimestampTzGetDatum(next_of(s, now));
+		c[5][k] = Int32GetDatum(s->status);
+		null_http[k] = s->status == 0;
+		null_error[k] = s->error == NULL;
+		c[6][k++] = s->error ? CStringGetTextDatum(s->error) : (Datum) 0;
 	}
-	args[0] = emk_spi_array(c[0], NULL, n, INT4OID);
-	args[1] = emk_spi_array(c[1], NULL, n, UUIDOID);
-	args[2] = emk_spi_array(c[2], NULL, n, INT4OID);
-	args[3] = emk_spi_array(c[3], NULL, n, TEXTOID);
-	args[4] = emk_spi_array(c[4], NULL, n, TIMESTAMPTZOID);
-	args[5] = emk_spi_array(c[5], null_http, n, INT4OID);
-	args[6] = emk_spi_array(c[6], null_error, n, TEXTOID);
-	args[7] = emk_spi_array(c[7], NULL, n, TIMESTAMPTZOID);
-	args[8] = emk_spi_array(c[8], NULL, n, INT8OID);
-	args[9] = emk_spi_array(c[9], null_response, n, TEXTOID);
-	args[10] = Int64GetDatum(emk_send_epoch);
-	args[11] = TimestampTzGetDatum(now);
+	args[0] = emk_spi_array(c[0], NULL, k, INT4OID);
+	args[1] = emk_spi_array(c[1], NULL, k, UUIDOID);
+	args[2] = emk_spi_array(c[2], NULL, k, INT4OID);
+	args[3] = emk_spi_array(c[3], NULL, k, TEXTOID);
+	args[4] = emk_spi_array(c[4], NULL, k, TIMESTAMPTZOID);
+	args[5] = emk_spi_array(c[5], null_http, k, INT4OID);
+	args[6] = emk_spi_array(c[6], null_error, k, TEXTOID);
+	args[7] = Int64GetDatum(emk_send_epoch);
+	args[8] = TimestampTzGetDatum(now);
 	emk_spi_run(&settle_plan, args, NULL, false, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		stored[emk_spi_int4(i, 1, 0)] = true;
+}
+
+/* Stores n tries; marks in `stored` those whose row was still ours. */
+static void
+store(EmkSend **sends, int n, bool *stored, TimestampTz now)
+{
+	Settling	batch = {sends, now};
+	ItemPointer *tids = palloc(sizeof(ItemPointer) * n);
+	EmkAttempt *tries = palloc(sizeof(EmkAttempt) * n);
+	int			k = 0;
+
+	for (int i = 0; i < n; i++)
+		tids[i] = &sends[i]->tid;
+	if (emk_outbox_rewrite(tids, n, settle_row, &batch, stored) < n)
+		store_by_statement(sends, n, stored, now);
+	for (int i = 0; i < n; i++)
+		if (stored[i])
+			tries[k++] = (EmkAttempt) {
+				.delivery_id = &sends[i]->id, .attempt = sends[i]->attempts, .started_at = sends[i]->sent_at,
+				.latency_us = sends[i]->latency_us, .status = sends[i]->status, .error = sends[i]->error,
+				.response = sends[i]->excerpt
+			};
+	emk_outbox_log(tries, k);
 }
 
 /* ---- decisions ---- */
