@@ -199,6 +199,18 @@ say_clock(ReturnSetInfo *rsinfo)
 			"advance_clock() moved it; it does not go back.");
 }
 
+/* Answers that a worker cannot store, and rows that it cannot claim, because something of somebody else refuses them */
+static void
+say_settling(ReturnSetInfo *rsinfo)
+{
+	const char *error = emk_setting_get("settle_error");
+
+	if (error != NULL)
+		say(rsinfo, "settling", "error", psprintf("deliveries that cannot be stored: %s", error),
+			"Look for triggers and constraints of your own on eventmkt_data.delivery, attempt and decision; it is tried again "
+			"until it works.");
+}
+
 PG_FUNCTION_INFO_V1(emk_admin_health);
 /* eventmkt.health(): rows (check, state, detail, hint) */
 Datum
@@ -222,6 +234,7 @@ emk_admin_health(PG_FUNCTION_ARGS)
 	say_workers(rsinfo, paused);
 	say_instance(rsinfo);
 	say_clock(rsinfo);
+	say_settling(rsinfo);
 	if (paused != NULL && (strcmp(paused, "data version") == 0 || strcmp(paused, "not initialised") == 0))
 		return (Datum) 0;
 	args[0] = TimestampTzGetDatum(emk_clock_now());

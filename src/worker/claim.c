@@ -31,8 +31,9 @@ static EmkPlan ready_plan = {
 	"CROSS JOIN LATERAL (SELECT x.ctid AS tid, x.* FROM eventmkt_data.delivery x "
 	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
 	"AND x.next_attempt_at OPERATOR(pg_catalog.>=) e.low AND x.next_attempt_at OPERATOR(pg_catalog.<=) $4 "
-	"AND x.node OPERATOR(pg_catalog.=) $5 ORDER BY x.next_attempt_at LIMIT e.room FOR UPDATE SKIP LOCKED) AS d LIMIT $6", 6,
-	{INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT2OID, INT8OID}
+	"AND x.node OPERATOR(pg_catalog.=) $5 AND x.id OPERATOR(pg_catalog.<>) ALL ($7) "
+	"ORDER BY x.next_attempt_at LIMIT e.room FOR UPDATE SKIP LOCKED) AS d LIMIT $6", 7,
+	{INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT2OID, INT8OID, UUIDARRAYOID}
 };
 static EmkPlan next_plan = {
 	"SELECT e.endpoint_id, (SELECT x.next_attempt_at FROM eventmkt_data.delivery x "
@@ -70,11 +71,12 @@ static EmkPlan release_plan = {
 	"WITH r AS (UPDATE eventmkt_data.delivery AS d SET status = 'retrying', lease = NULL, next_attempt_at = $2, "
 	"last_status = NULL, last_error = 'the worker ended before an answer came' "
 	"FROM (SELECT id FROM eventmkt_data.delivery WHERE status OPERATOR(pg_catalog.=) 'in_flight' "
-	"AND lease OPERATOR(pg_catalog.=) ANY ($1) AND node OPERATOR(pg_catalog.=) $4 FOR UPDATE SKIP LOCKED) AS x "
+	"AND lease OPERATOR(pg_catalog.=) ANY ($1) AND node OPERATOR(pg_catalog.=) $4 "
+	"ORDER BY CASE WHEN $6 THEN pg_catalog.random() END LIMIT $5 FOR UPDATE SKIP LOCKED) AS x "
 	"WHERE d.id OPERATOR(pg_catalog.=) x.id RETURNING d.id, d.attempts, d.last_error) "
 	"INSERT INTO eventmkt_data.attempt (delivery_id, attempt, started_at, latency_us, error) "
-	"SELECT r.id, r.attempts, $3, 0, r.last_error FROM r ON CONFLICT DO NOTHING", 4,
-	{INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID}
+	"SELECT r.id, r.attempts, $3, 0, r.last_error FROM r ON CONFLICT DO NOTHING", 6,
+	{INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID, INT8OID, BOOLOID}
 };
 
 static EmkPlan orphans_plan = {
@@ -311,7 +313,7 @@ find_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now
 {
 	Datum	   *rooms = palloc(sizeof(Datum) * n);
 	Datum	   *lows = palloc(sizeof(Datum) * n);
-	Datum		args[6];
+	Datum		args[7];
 
 	for (int i = 0; i < n; i++)
 	{
@@ -324,6 +326,7 @@ find_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now
 	args[3] = TimestampTzGetDatum(now);
 	args[4] = Int16GetDatum(emk_setting_node());
 	args[5] = Int64GetDatum(total);
+	args[6] = emk_poison_skip(emk_clock_monotonic());
 	return emk_spi_run(&ready_plan, args, NULL, false, 0);
 }
 
@@ -434,9 +437,9 @@ emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampT
 }
 
 int
-emk_claim_lost(TimestampTz now)
+emk_claim_lost(int max, bool shuffle, TimestampTz now)
 {
-	Datum		args[4] = {Int64GetDatum(emk_send_epoch), ObjectIdGetDatum(EMK_EPOCH_LOCK_CLASS),
+	Datum		args[6] = {Int64GetDatum(emk_send_epoch), ObjectIdGetDatum(EMK_EPOCH_LOCK_CLASS),
 	Int16GetDatum(emk_setting_node()), ObjectIdGetDatum(MyDatabaseId)};
 	bool		isnull;
 	Datum		leases;
@@ -449,6 +452,8 @@ emk_claim_lost(TimestampTz now)
 	args[1] = TimestampTzGetDatum(now);
 	args[2] = TimestampTzGetDatum(emk_clock_real());
 	args[3] = Int16GetDatum(emk_setting_node());
+	args[4] = Int64GetDatum(max);
+	args[5] = BoolGetDatum(shuffle);
 	return (int) emk_spi_run(&release_plan, args, NULL, false, 0);
 }
 

@@ -76,9 +76,8 @@ finish(void)
 	CommitTransactionCommand();
 }
 
-/* Faults that are the server's: waiting helps, setting a row aside does not. */
-static bool
-is_server_fault(int sqlerrcode)
+bool
+emk_worker_is_server_fault(int sqlerrcode)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
@@ -110,7 +109,7 @@ learn(Phase *phase, const ErrorData *e)
 		phase->last_report = now;
 	}
 	low = next_wake = DT_NOBEGIN;	/* what they were raised past may be there still */
-	if (is_server_fault(e->sqlerrcode))
+	if (emk_worker_is_server_fault(e->sqlerrcode))
 		phase->not_before = now + USECS_PER_SEC / 5;
 	else if (phase->batch > 1)
 		phase->batch /= 2;

@@ -261,7 +261,7 @@ list_peers(TimestampTz now)
 			continue;
 		}
 		emk_outbox_cancel_endpoint(p->endpoint_id, now);
-		if (p->in_flight + p->reserved > 0)
+		if (p->in_flight + p->reserved + p->aside > 0)
 			continue;
 		emk_http_release(p->target);
 		if (p->url != NULL)

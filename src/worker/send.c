@@ -5,7 +5,7 @@
  * A delivery in the worker (EmkSend.state), with the function of each change:
  *
  *   free --emk_claim_ready--> claimed --commit, submit--> open --answer--> done --emk_settle_done, commit--> free
- *   free --emk_send_adopt (its row is born in flight)--> claimed
+ *   free --emk_send_adopt, birth.c (its row is born in flight)--> claimed
  *   claimed --rollback--> free           done --rollback--> done, settled by a later transaction
  *
  * Rules
@@ -42,11 +42,11 @@
 #include "utils/wait_event.h"
 #include "worker/send_int.h"
 
-#define SETTLE_AT_MOST	256
 #define SETTLE_WAIT		1000		/* microseconds an answer may wait for company */
 #define FAST			250000		/* a try younger than this counts against eventmkt.max_in_flight */
 #define POLL_EVERY		(5 * USECS_PER_SEC)
 #define LOST_EVERY		(2 * USECS_PER_SEC)
+#define AFTER_POISON	5000		/* a batch failed because of one of its rows: a smaller one is tried */
 #define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
 #define DRAIN_FOR		(USECS_PER_SEC / 2)	/* what was open at a planned stop may be answered for so long */
@@ -65,8 +65,6 @@ static int	lookups = 0;
 static int64 oldest_done = 0;		/* monotonic */
 static int64 fast_until = 0;		/* monotonic: when the oldest fast try becomes a slow one */
 static int	free_hint = 0;
-static int	reserved_total = 0;
-static int	adopted_count = 0;		/* slots in state claimed whose rows were born in flight */
 static bool scan_wanted = true;		/* somebody may have changed something: ask for all endpoints */
 static int64 scan_allowed = 0;		/* monotonic: not before */
 static int64 polled_at = 0;
@@ -77,6 +75,7 @@ static int64 retry_at = 0;			/* monotonic: after an error, not before */
 static int64 backoff = 0;
 static int64 logged_at = 0;
 static bool draining = false;
+static EmkStage stage = EMK_STAGE_OTHER;	/* what the transaction under way is at */
 static int64 deadline = PG_INT64_MAX;	/* monotonic: emk_send_wait() returns then */
 static int64 offset = 0;			/* of business time, as of the last transaction */
 static int	rotation = 0;
@@ -98,6 +97,25 @@ int
 emk_send_lookups(void)
 {
 	return lookups;
+}
+
+void
+emk_send_add_lookup(void)
+{
+	lookups++;
+}
+
+/* Answers that wait to be settled now: not those that could not be, and wait for another try */
+static int
+fresh_count(void)
+{
+	return done_count - emk_poison_aside();
+}
+
+int64
+emk_send_lease(void)
+{
+	return emk_send_epoch;
 }
 
 /* Business time outside a transaction */
@@ -122,7 +140,7 @@ emk_send_take_slot(EmkPeer *peer)
 		if (s->context == NULL)
 			s->context = AllocSetContextCreate(TopMemoryContext, "eventmkt delivery", ALLOCSET_SMALL_SIZES);
 		s->state = EMK_SEND_CLAIMED;
-		s->settled = false;
+		s->settled = s->picked = false;
 		s->born_in = InvalidSubTransactionId;
 		s->peer = peer;
 		peer->in_flight++;
@@ -136,8 +154,12 @@ emk_send_free_slot(EmkSend *s)
 {
 	Assert(s->state == EMK_SEND_CLAIMED || s->state == EMK_SEND_DONE);
 	s->state = EMK_SEND_FREE;
-	s->peer->in_flight--;
+	if (s->strikes > 0)
+		s->peer->aside--;
+	else
+		s->peer->in_flight--;
 	s->peer = NULL;
+	s->strikes = 0;
 	s->error = s->excerpt = NULL;
 	MemoryContextReset(s->context);
 	free_hint = Min(free_hint, s->slot);	/* the low slots are the ones whose handles are warm */
@@ -201,13 +223,13 @@ survey(int64 mono)
 int
 emk_send_spare(void)
 {
-	return Max(0, emk_send_nslots - open_count - done_count - reserved_total - adopted_count);
+	return Max(0, emk_send_nslots - open_count - done_count - emk_birth_count());
 }
 
 int
 emk_send_free_total(void)
 {
-	return Max(0, Min(emk_send_spare(), emk_guc_max_in_flight - fast_count - reserved_total - adopted_count));
+	return Max(0, Min(emk_send_spare(), emk_guc_max_in_flight - fast_count - emk_birth_count()));
 }
 
 /* ---- sending ---- */
@@ -220,7 +242,8 @@ answered(EmkSend *s, int status, int64 latency_us, const char *error, const char
 		.now = business_now(), .real = emk_clock_real(), .spread = emk_send_random()
 	};
 
-	if (done_count++ == 0)
+	done_count++;
+	if (fresh_count() == 1)
 		oldest_done = emk_clock_monotonic();
 	s->state = EMK_SEND_DONE;
 	s->status = status;
@@ -302,158 +325,14 @@ take_answers(void)
 	}
 }
 
-/* ---- claim at birth ---- */
-
-int64
-emk_send_lease(void)
-{
-	return emk_send_epoch;
-}
-
-bool
-emk_send_reserve(int32 endpoint_id)
-{
-	EmkPeer    *p;
-	int64		mono;
-	int64		when = PG_INT64_MAX;
-	int			encoding = GetDatabaseEncoding();
-
-	if (emk_send_epoch == 0 || !emk_guc_enabled || !emk_setting_is_home() ||
-		(encoding != PG_UTF8 && encoding != PG_SQL_ASCII) || emk_send_free_total() <= 0)
-		return false;
-	emk_peer_refresh();
-	p = emk_peer_find(endpoint_id);
-	mono = emk_clock_monotonic();
-	/* those that wait already go first */
-	if (p == NULL || p->maybe || emk_peer_capacity(p, emk_clock_now(), mono, &when) <= 0)
-	{
-		if (p != NULL)
-			p->maybe = true;
-		return false;
-	}
-	emk_peer_spend(p, 1);
-	lookups += emk_peer_is_cold(p, mono);
-	p->reserved++;
-	reserved_total++;
-	return true;
-}
-
-static void
-drop_reservations(void)
-{
-	for (int i = 0; reserved_total > 0 && i < emk_peer_count; i++)
-	{
-		reserved_total -= emk_peers[i]->reserved;
-		emk_peers[i]->reserved = 0;
-	}
-	reserved_total = 0;
-}
-
-/* A slot with a copy of the row, which was inserted in flight. */
-static void
-adopt(const EmkOutbox *r, EmkPeer *p)
-{
-	EmkSend    *s = emk_send_take_slot(p);
-	MemoryContext before;
-
-	if (s == NULL)
-		elog(ERROR, "a delivery that was claimed at birth has no slot");
-	before = MemoryContextSwitchTo(s->context);
-	s->born_in = GetCurrentSubTransactionId();
-	s->id = r->id;
-	s->tid = r->tid;
-	s->run_id = r->run_id;
-	s->rule_id = r->rule_id;
-	s->rule_version = r->rule_version;
-	s->rule = pstrdup(r->rule);
-	s->profile_id = pstrdup(r->profile_id);
-	s->key = pstrdup(r->key);
-	s->body = pstrdup(r->body);
-	s->length = strlen(s->body);
-	s->event_id = r->event_id;
-	s->started_at = r->started_at;
-	s->due_at = r->due_at;
-	s->depth = r->depth;
-	s->attempts = 1;
-	s->nschedule = p->nschedule;
-	s->schedule = palloc(sizeof(int32) * Max(p->nschedule, 1));
-	memcpy(s->schedule, p->schedule, sizeof(int32) * p->nschedule);
-	s->again = s->was_delivered = false;
-	MemoryContextSwitchTo(before);
-	adopted_count++;
-}
-
-void
-emk_send_adopt(const EmkOutbox *rows, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		EmkPeer    *p = rows[i].in_flight ? emk_peer_find(rows[i].endpoint_id) : NULL;
-
-		if (p == NULL)
-			continue;
-		adopt(&rows[i], p);
-		if (p->reserved > 0)
-		{
-			p->reserved--;
-			reserved_total--;
-		}
-	}
-}
-
-/* The fate of adopted deliveries is that of the transaction that inserted them. */
-static void
-at_xact_end(XactEvent event, void *arg)
-{
-	bool		commit = event == XACT_EVENT_COMMIT;
-
-	if (adopted_count == 0 || (!commit && event != XACT_EVENT_ABORT))
-		return;
-	for (int i = 0; i < emk_send_nslots; i++)
-	{
-		EmkSend    *s = &emk_send_slots[i];
-
-		if (s->state != EMK_SEND_CLAIMED || s->born_in == InvalidSubTransactionId)
-			continue;
-		s->born_in = InvalidSubTransactionId;
-		if (commit)
-			continue;			/* counted until send_adopted(), whatever becomes of later transactions */
-		emk_send_free_slot(s);
-		adopted_count--;
-	}
-}
-
-static void
-at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
-{
-	if (adopted_count == 0 || (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
-		return;
-	for (int i = 0; i < emk_send_nslots; i++)
-	{
-		EmkSend    *s = &emk_send_slots[i];
-
-		if (s->state != EMK_SEND_CLAIMED || s->born_in != mine)
-			continue;
-		s->born_in = parent;
-		if (event == SUBXACT_EVENT_ABORT_SUB)
-		{
-			emk_send_free_slot(s);
-			adopted_count--;
-		}
-	}
-}
-
 /* Sends what was adopted by a transaction that has committed. */
 static void
 send_adopted(void)
 {
-	if (adopted_count == 0)
-		return;
 	XLogFlush(XactLastCommitEnd);
 	for (int i = 0; i < emk_send_nslots; i++)
 		if (emk_send_slots[i].state == EMK_SEND_CLAIMED)
 			submit(&emk_send_slots[i]);
-	adopted_count = 0;
 }
 
 /* ---- the turn ---- */
@@ -511,8 +390,10 @@ plan_claims(EmkPeer **peers, int *limits, int *n, int64 mono, bool scan)
 static bool
 settle_due(int64 mono)
 {
-	return done_count > 0 && (open_count == 0 || done_count >= 32 || done_count >= open_count ||
-							  mono - oldest_done >= SETTLE_WAIT);
+	int			fresh = fresh_count();
+
+	return mono >= emk_poison_next() ||
+		(fresh > 0 && (open_count == 0 || fresh >= 32 || fresh >= open_count || mono - oldest_done >= SETTLE_WAIT));
 }
 
 static void
@@ -544,6 +425,35 @@ finish(void)
 	XLogFlush(XactLastCommitEnd);
 }
 
+/* One transaction: frees what dead workers left in flight, and what waits for endpoints that are gone. Returns how many. */
+static int
+free_lost(int64 mono, bool scan, int *settled)
+{
+	int			limit = emk_poison_limit(EMK_STAGE_LOST);
+	int			lost = 0;
+
+	begin();
+	stage = EMK_STAGE_LOST;
+	lost_at = mono;
+	if (emk_guc_enabled && !draining && emk_setting_is_home())
+	{
+		TimestampTz now = emk_clock_now();
+
+		lost = emk_claim_lost(limit, limit < 1024, now);
+		if (lost == limit)
+			lost_at = 0;		/* there may be more */
+		stage = EMK_STAGE_OTHER;
+		if (lost > 0 || mono - orphans_at >= ORPHANS_EVERY || orphans_at == 0)
+		{
+			emk_claim_orphans(now);
+			orphans_at = mono;
+		}
+	}
+	finish();
+	emk_poison_worked(EMK_STAGE_LOST);
+	return lost;
+}
+
 /* One transaction: settles, then claims. Returns how many deliveries it claimed. */
 static int
 work(int64 mono, bool scan, int *settled)
@@ -557,26 +467,17 @@ work(int64 mono, bool scan, int *settled)
 	TimestampTz now;
 
 	begin();
+	stage = EMK_STAGE_OTHER;
 	emk_peer_refresh();
 	offset = emk_clock_offset();
 	now = emk_clock_now();
-	*settled = emk_settle_done(SETTLE_AT_MOST, now);
+	stage = EMK_STAGE_SETTLE;
+	*settled = emk_settle_done(mono, now);
+	stage = EMK_STAGE_OTHER;
 	emk_peer_write(mono);
+	emk_poison_write();
 	if (emk_guc_enabled && !draining && emk_setting_is_home())
 	{
-		if (mono - lost_at >= LOST_EVERY)
-		{
-			int			lost;
-
-			lost_at = mono;
-			lost = emk_claim_lost(now);
-			if (lost > 0 || mono - orphans_at >= ORPHANS_EVERY || orphans_at == 0)
-			{
-				emk_claim_orphans(now);
-				orphans_at = mono;
-			}
-			scan |= lost > 0;
-		}
 		if (mono - polled_at >= POLL_EVERY)
 		{
 			polled_at = mono;
@@ -590,12 +491,18 @@ work(int64 mono, bool scan, int *settled)
 		peers = palloc(sizeof(EmkPeer *) * Max(emk_peer_count, 1));
 		limits = palloc(sizeof(int) * Max(emk_peer_count, 1));
 		plan_claims(peers, limits, &n, mono, scan);
+		stage = EMK_STAGE_CLAIM;
 		if (n > 0)
-			claimed = emk_claim_ready(peers, limits, n, emk_send_free_total(), now);
+			claimed = emk_claim_ready(peers, limits, n, Min(emk_send_free_total(), emk_poison_limit(EMK_STAGE_CLAIM)), now);
+		stage = EMK_STAGE_OTHER;
 		if (sweep)
 			next_sweep = begun + (SWEEP_SHARE + 1) * (emk_clock_monotonic() - begun);
 	}
 	finish();
+	if (*settled > 0)
+		emk_poison_worked(EMK_STAGE_SETTLE);
+	if (claimed > 0)
+		emk_poison_worked(EMK_STAGE_CLAIM);
 	return claimed;
 }
 
@@ -604,16 +511,19 @@ static void
 recover(ErrorData *e)
 {
 	int64		mono = emk_clock_monotonic();
+	bool		poison;
 
 	AbortCurrentTransaction();
+	poison = !emk_worker_is_server_fault(e->sqlerrcode) && emk_poison_failed(stage, e->message);
 	for (int i = 0; i < emk_send_nslots; i++)
 	{
 		emk_send_slots[i].settled = false;
 		if (emk_send_slots[i].state == EMK_SEND_CLAIMED)
 			emk_send_free_slot(&emk_send_slots[i]);
 	}
-	backoff = Min(Max(backoff * 2, USECS_PER_SEC / 10), 10 * USECS_PER_SEC);
-	retry_at = mono + backoff;
+	if (!poison)
+		backoff = Min(Max(backoff * 2, USECS_PER_SEC / 10), 10 * USECS_PER_SEC);
+	retry_at = mono + (poison ? AFTER_POISON : backoff);
 	if (emk_worker_is_gone())
 		return;
 	if (logged_at == 0 || mono - logged_at >= LOG_EVERY)
@@ -626,20 +536,19 @@ recover(ErrorData *e)
 	}
 }
 
-static void
-run(int64 mono, bool scan)
+/* Runs one of the two transactions; -1 after an ERROR. */
+static int
+guarded(int (*fn) (int64 mono, bool scan, int *settled), int64 mono, bool scan, int *settled)
 {
 	MemoryContext before = CurrentMemoryContext;
-	volatile int settled = 0;
-	volatile int claimed = 0;
-	int64		took;
+	volatile int result = -1;
 
 	PG_TRY();
 	{
 		int			n = 0;
 
-		claimed = work(mono, scan, &n);
-		settled = n;
+		result = fn(mono, scan, &n);
+		*settled = n;
 	}
 	PG_CATCH();
 	{
@@ -650,11 +559,24 @@ run(int64 mono, bool scan)
 		FlushErrorState();
 		recover(e);
 		FreeErrorData(e);
-		MemoryContextSwitchTo(before);
-		return;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(before);
+	return result;
+}
+
+static void
+run(int64 mono, bool scan)
+{
+	int			settled = 0;
+	int			claimed;
+	int64		took;
+
+	if (mono - lost_at >= LOST_EVERY)
+		scan |= guarded(free_lost, mono, scan, &settled) > 0;
+	claimed = guarded(work, mono, scan, &settled);
+	if (claimed < 0)
+		return;
 	backoff = retry_at = 0;
 	emk_peer_written();
 	for (int i = 0; i < emk_send_nslots && (settled > 0 || claimed > 0); i++)
@@ -696,8 +618,8 @@ emk_send_turn(void)
 
 	if (emk_send_epoch == 0)
 		return DT_NOEND;
-	drop_reservations();
-	send_adopted();
+	if (emk_birth_take())
+		send_adopted();
 	emk_http_drive();
 	take_answers();
 	mono = emk_clock_monotonic();
@@ -715,7 +637,7 @@ emk_send_turn(void)
 	survey(mono);
 	scan = (scan_wanted && mono >= scan_allowed) || mono - polled_at >= POLL_EVERY;
 	plan_claims(peers, caps, &n, mono, scan);
-	if (settle_due(mono) || scan || (n > 0 && !(done_count > 0 && emk_send_free_total() < emk_guc_max_in_flight / 4)))
+	if (settle_due(mono) || scan || (n > 0 && !(fresh_count() > 0 && emk_send_free_total() < emk_guc_max_in_flight / 4)))
 	{
 		if (scan)
 			scan_wanted = false;
@@ -731,8 +653,9 @@ emk_send_turn(void)
 		deadline = Min(deadline, retry_at);
 	if (scan_wanted)
 		deadline = Min(deadline, scan_allowed);
-	if (done_count > 0)
+	if (fresh_count() > 0)
 		deadline = Min(deadline, oldest_done + SETTLE_WAIT);
+	deadline = Min(deadline, emk_poison_next());
 	if (peers != few)
 	{
 		pfree(peers);
@@ -778,7 +701,7 @@ emk_send_wait(long timeout_ms)
 			return false;
 		if (emk_http_take_resolved() && lookups > nlingering)
 			return false;		/* what waited for the name may go */
-		if (done_count > 0)
+		if (fresh_count() > 0)
 			end = Min(end, oldest_done + SETTLE_WAIT);
 	}
 }
@@ -796,15 +719,15 @@ emk_send_drain(void)
 	for (;;)
 	{
 		int64		mono = emk_clock_monotonic();
-		int64		until = done_count > 0 ? Min(end, oldest_done + SETTLE_WAIT) : end;
+		int64		until = fresh_count() > 0 ? Min(end, oldest_done + SETTLE_WAIT) : end;
 
 		CHECK_FOR_INTERRUPTS();
 		emk_http_drive();
 		take_answers();
-		if (done_count > 0 && (settle_due(mono) || mono >= end))
+		if (fresh_count() > 0 && (settle_due(mono) || mono >= end))
 		{
 			run(mono, false);
-			if (retry_at > 0)
+			if (backoff > 0 || mono >= end + DRAIN_FOR)
 				break;			/* it cannot be settled now: the next worker finds it given up */
 		}
 		else if (open_count == 0 || mono >= end)
@@ -848,16 +771,13 @@ emk_send_start(int slot, int slots)
 			emk_send_slots[i].slot = i;
 		signing = ResourceOwnerCreate(NULL, "eventmkt signing");
 	}
-	if (emk_send_nslots == 0)
-	{
-		RegisterXactCallback(at_xact_end, NULL);
-		RegisterSubXactCallback(at_subxact_end, NULL);
-	}
+	emk_birth_init();
 	emk_send_nslots = capacity;
 	emk_peer_init(slot, slots);
 	emk_settle_init();
 	begin();
 	take_epoch();
+	emk_poison_reset();
 	offset = emk_clock_offset();
 	finish();
 	scan_wanted = true;
@@ -880,7 +800,8 @@ emk_send_stop(void)
 		s->state = EMK_SEND_DONE;
 		emk_send_free_slot(s);
 	}
-	open_count = done_count = adopted_count = 0;
+	open_count = done_count = 0;
+	(void) emk_birth_take();
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, EMK_EPOCH_LOCK_CLASS, (uint32) emk_send_epoch, EMK_EPOCH_LOCK_KIND);
 	LockRelease(&tag, ExclusiveLock, true);
 	emk_send_epoch = 0;

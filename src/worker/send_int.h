@@ -47,6 +47,7 @@ typedef struct EmkPeer
 	int64		written_at;		/* monotonic */
 	/* flow */
 	int			in_flight;
+	int			aside;			/* answered, but could not be settled (poison.c) */
 	int			reserved;		/* by emk_send_reserve(), until adopted */
 	double		tokens;
 	int64		tokens_at;		/* monotonic */
@@ -102,6 +103,9 @@ typedef struct EmkSend
 	char	   *error;
 	char	   *excerpt;
 	bool		settled;		/* handled by the transaction under way: free the slot when it has committed */
+	bool		picked;			/* … that tries to handle it */
+	int			strikes;		/* times that it alone could not be settled */
+	int64		not_before;		/* monotonic: when it is tried again after that */
 } EmkSend;
 
 /* send.c */
@@ -113,7 +117,16 @@ extern void emk_send_free_slot(EmkSend *send);
 extern int	emk_send_free_total(void);
 extern int	emk_send_spare(void);	/* slots that nothing holds */
 extern int	emk_send_lookups(void);	/* name look-ups that may hold a thread, those about to begin included */
+extern void emk_send_add_lookup(void);	/* one more, until the next count */
 extern double emk_send_random(void);
+
+/*
+ * birth.c. count: reservations and adopted slots; take: drops the reservations and says whether there are adopted slots, whose
+ * transaction has ended: they are in state EMK_SEND_CLAIMED.
+ */
+extern void emk_birth_init(void);
+extern int	emk_birth_count(void);
+extern bool emk_birth_take(void);
 
 /* peer.c */
 extern EmkPeer **emk_peers;
@@ -129,13 +142,35 @@ extern void emk_peer_write(int64 mono);		/* endpoint_state, disabling, NOTIFY; i
 extern void emk_peer_written(void);			/* after commit */
 extern void emk_peer_init(int slot, int slots);
 
-/* claim.c: both inside open SPI; claimed rows are slots in state EMK_SEND_CLAIMED */
+/* claim.c: inside open SPI, but skip; claimed rows are slots in state EMK_SEND_CLAIMED */
 extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
-extern int	emk_claim_lost(TimestampTz now);
+extern int	emk_claim_lost(int max, bool shuffle, TimestampTz now);
 extern void emk_claim_orphans(TimestampTz now);
 
-/* settle.c: inside open SPI; all slots in state EMK_SEND_DONE, at most `max` */
-extern int	emk_settle_done(int max, TimestampTz now);
+/*
+ * poison.c: rows that cannot be settled or claimed, because something that is not ours (a trigger, a constraint) raises an error
+ * on them. failed: after an ERROR of that kind, outside a transaction; it narrows the batch, sets a single row aside, and says
+ * whether that helps; false: not the fault of a row. write: stores or clears what health() shows; inside open SPI.
+ */
+typedef enum EmkStage
+{
+	EMK_STAGE_SETTLE,
+	EMK_STAGE_CLAIM,
+	EMK_STAGE_LOST,
+	EMK_STAGE_OTHER
+} EmkStage;
+extern bool emk_poison_failed(EmkStage stage, const char *error);
+extern void emk_poison_worked(EmkStage stage);
+extern int	emk_poison_limit(EmkStage stage);	/* rows of the next batch */
+extern int	emk_poison_pick(EmkSend **sends, int64 mono);	/* the slots to settle now */
+extern int	emk_poison_aside(void);	/* answered slots that wait for another try */
+extern int64 emk_poison_next(void);	/* monotonic: when the first of them is to be tried again */
+extern Datum emk_poison_skip(int64 mono);	/* ids that are not to be claimed now */
+extern void emk_poison_write(void);
+extern void emk_poison_reset(void);
+
+/* settle.c: inside open SPI; slots in state EMK_SEND_DONE */
+extern int	emk_settle_done(int64 mono, TimestampTz now);
 extern void emk_settle_init(void);
 
 #endif

@@ -307,15 +307,12 @@ tell(const EmkSend *s, TimestampTz now)
 }
 
 int
-emk_settle_done(int max, TimestampTz now)
+emk_settle_done(int64 mono, TimestampTz now)
 {
-	EmkSend   **sends = palloc(sizeof(EmkSend *) * max);
-	bool	   *stored = palloc(max);
-	int			n = 0;
+	EmkSend   **sends = palloc(sizeof(EmkSend *) * Max(emk_poison_limit(EMK_STAGE_SETTLE), 1));
+	int			n = emk_poison_pick(sends, mono);
+	bool	   *stored = palloc(Max(n, 1));
 
-	for (int i = 0; i < emk_send_nslots && n < max; i++)
-		if (emk_send_slots[i].state == EMK_SEND_DONE)
-			sends[n++] = &emk_send_slots[i];
 	if (n == 0)
 		return 0;
 	store(sends, n, stored, now);

@@ -55,6 +55,9 @@ extern void emk_worker_keep_wake(void);
 /* After an ERROR was caught and its transaction ended: true when the extension is gone, so there is nothing to log. */
 extern bool emk_worker_is_gone(void);
 
+/* loop.c: faults that are the server's (no space, no memory, locks, shutdown): waiting helps, setting a row aside does not. */
+extern bool emk_worker_is_server_fault(int sqlerrcode);
+
 /*
  * Upkeep of a later layer: called by the first worker every ten seconds, inside a transaction with open SPI; says whether it
  * has more to do at once. An ERROR is logged and it is tried again.
