@@ -306,6 +306,7 @@ emk_worker_loop(int slot, int slots)
 		int64		us = turn(emk_worker_take_wake(woken) || more_work);
 
 		pgstat_report_activity(STATE_IDLE, NULL);
+		(void) pgstat_report_stat(false);	/* at most once a second; autovacuum goes by it */
 		emk_worker_keep_wake();
 		woken = emk_send_wait((long) Min((us + 999) / 1000, SAFETY_POLL / 1000));
 	}

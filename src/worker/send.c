@@ -15,7 +15,7 @@
  *    carries our epoch and the number of this try.
  * 3. The WAL of a claim is flushed before its requests begin, whatever synchronous_commit says: nothing is sent for an event
  *    that a crash could still take back.
- * 4. Settling and claiming share a transaction. It begins when it is worth it: half of what is under way has been answered,
+ * 4. Settling and claiming share a transaction. It begins when it is worth it: most of what is under way has been answered,
  *    or the oldest answer waits for a millisecond.
  * 5. eventmkt.max_in_flight counts tries of the last quarter second to endpoints that answer so soon. Others are slow: they have
  *    their own limit, their breaker, and a falling share of the slots, so that they never keep the others from being served.
@@ -393,7 +393,7 @@ settle_due(int64 mono)
 	int			fresh = fresh_count();
 
 	return mono >= emk_poison_next() ||
-		(fresh > 0 && (open_count == 0 || fresh >= 32 || fresh >= open_count || mono - oldest_done >= SETTLE_WAIT));
+		(fresh > 0 && (open_count == 0 || fresh >= 48 || fresh >= 3 * open_count || mono - oldest_done >= SETTLE_WAIT));
 }
 
 static void
@@ -637,7 +637,7 @@ emk_send_turn(void)
 	survey(mono);
 	scan = (scan_wanted && mono >= scan_allowed) || mono - polled_at >= POLL_EVERY;
 	plan_claims(peers, caps, &n, mono, scan);
-	if (settle_due(mono) || scan || (n > 0 && !(fresh_count() > 0 && emk_send_free_total() < emk_guc_max_in_flight / 4)))
+	if (settle_due(mono) || scan || (n > 0 && !(fresh_count() > 0 && emk_send_free_total() < emk_guc_max_in_flight / 4 * 3)))
 	{
 		if (scan)
 			scan_wanted = false;

@@ -64,5 +64,8 @@ is($sql->("SELECT count(*) || ' ' || count(DISTINCT delivery_id) FROM eventmkt_d
 is($sink->stats->{paths}{'/ok/shop'}{requests}, 266, 'each was sent once');
 ok(wait_for(sub { $sql->("SELECT count(*) FROM eventmkt.health() WHERE \"check\" = 'settling'") eq '0' }, 150), 'health() is quiet again');
 
+# what a worker changes is counted, or autovacuum would never come
+ok(wait_for_sql($node, "SELECT n_tup_upd >= 266 FROM pg_stat_user_tables WHERE relid = 'eventmkt_data.delivery'::regclass", 't', 15), 'the statistics know of it');
+
 $node->stop;
 done_testing();
