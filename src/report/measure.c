@@ -138,7 +138,7 @@ emk_report_make_funnel_view(const char *name)
 		emk_report_comment(view, funnel_columns[i][0], funnel_columns[i][1]);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 unknown(const char *what, const char *name)
 {
 	ereport(ERROR,
@@ -147,7 +147,7 @@ unknown(const char *what, const char *name)
 			 errhint("They are listed in the view eventmkt_bi.%ss.", what)));
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 exists(const char *what, const char *name, const char *hint)
 {
 	ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("%s \"%s\" already exists", what, name), errhint("%s", hint)));
