@@ -11,6 +11,28 @@
 #include "utils/inval.h"
 #include "utils/rel.h"
 
+#define MAX_LISTENERS 16
+
+static RelcacheCallbackFunction listeners[MAX_LISTENERS];
+static int	nlisteners = 0;
+
+static void
+tell_all(Datum arg, Oid relid)
+{
+	for (int i = 0; i < nlisteners; i++)
+		listeners[i] (arg, relid);
+}
+
+void
+emk_base_on_relcache(RelcacheCallbackFunction fn)
+{
+	if (nlisteners == MAX_LISTENERS)
+		elog(ERROR, "too many functions want to hear of changed tables");
+	if (nlisteners == 0)
+		CacheRegisterRelcacheCallback(tell_all, (Datum) 0);
+	listeners[nlisteners++] = fn;
+}
+
 void
 emk_base_init(void)
 {

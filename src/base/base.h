@@ -17,6 +17,7 @@
 #include "base/wake.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 
 /* Called once by _PG_init. */
@@ -24,6 +25,12 @@ extern void emk_base_init(void);
 
 /* ERROR 22004 that names the argument when one of a function's is NULL; `names` has them in order. */
 extern void emk_base_refuse_null(FunctionCallInfo fcinfo, const char *const *names);
+
+/*
+ * From now on fn((Datum) 0, relid) is called when a table has changed (InvalidOid: any may have). A server has ten places for such
+ * functions in a process, which all libraries share: this layer takes one for all of ours.
+ */
+extern void emk_base_on_relcache(RelcacheCallbackFunction fn);
 
 /* Every backend forgets what it cached of a table in eventmkt_data, from the commit on. */
 extern void emk_base_invalidate_table(const char *relname);

@@ -26,7 +26,6 @@
 #include "executor/executor.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/rel.h"
 
 #define APPEND_CHUNK 250			/* rows of one multi-insert: a few pages, and slots that stay in the CPU's cache */
@@ -79,7 +78,7 @@ forget(Datum arg, Oid relid)
 void
 emk_event_init_append(void)
 {
-	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	emk_base_on_relcache(forget);
 }
 
 /* A new event id: 10 bits of node, 53 of the node's own sequence. ERROR EM001 before init(). */

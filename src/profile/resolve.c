@@ -21,7 +21,6 @@
 #include "profile/profile.h"
 #include "profile/profile_int.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 
 #define CACHE_MAX_ENTRIES	28000		/* fills 32,768 slots of 24 bytes */
@@ -81,7 +80,7 @@ mark_stale(Datum arg, Oid relid)
 void
 emk_profile_init_resolve(void)
 {
-	CacheRegisterRelcacheCallback(mark_stale, (Datum) 0);
+	emk_base_on_relcache(mark_stale);
 }
 
 static void

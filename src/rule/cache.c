@@ -11,7 +11,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 
 typedef struct RuleKey
 {
@@ -61,7 +60,7 @@ free_retired(XactEvent event, void *arg)
 void
 emk_rule_init_cache(void)
 {
-	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	emk_base_on_relcache(forget);
 	RegisterXactCallback(free_retired, NULL);
 }
 

@@ -13,7 +13,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/send_int.h"
@@ -86,7 +85,7 @@ emk_peer_init(int slot, int slots)
 	if (table != NULL)
 		return;
 	table = hash_create("eventmkt endpoints", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	emk_base_on_relcache(forget);
 }
 
 EmkPeer *
