@@ -26,6 +26,14 @@ static EmkPlan checks[] = {
 		"'Look again; if the number does not fall, raise eventmkt.workers.' END "
 		"FROM (SELECT pg_catalog.count(*) AS n FROM (SELECT FROM eventmkt_data.work LIMIT 10001) w) c "
 	"WHERE $1 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},
+	{"SELECT 'segments', CASE WHEN w OPERATOR(pg_catalog.>) 10000 AND NOT $2 THEN 'warn' ELSE 'ok' END, t::pg_catalog.text "
+		"OPERATOR(pg_catalog.||) ' tracked, ' OPERATOR(pg_catalog.||) f::pg_catalog.text OPERATOR(pg_catalog.||) ' being filled, ' "
+		"OPERATOR(pg_catalog.||) CASE WHEN w OPERATOR(pg_catalog.>) 10000 THEN 'more than 10000' ELSE w::pg_catalog.text END "
+		"OPERATOR(pg_catalog.||) ' events wait', CASE WHEN w OPERATOR(pg_catalog.>) 10000 AND NOT $2 THEN "
+		"'Look again; if the number does not fall, track fewer segments.' END FROM (SELECT pg_catalog.count(*) AS t, "
+		"pg_catalog.count(fill) AS f FROM eventmkt_data.segment_state) s, (SELECT pg_catalog.count(*) AS w FROM "
+		"(SELECT FROM eventmkt_data.segment_work LIMIT 10001) l) c WHERE t OPERATOR(pg_catalog.>) 0 AND $1 IS NOT NULL", 2,
+	{TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'due', CASE WHEN $2 OR late OPERATOR(pg_catalog.<) '1 minute'::pg_catalog.interval OR late IS NULL THEN 'ok' "
 		"WHEN late OPERATOR(pg_catalog.<) '10 minutes'::pg_catalog.interval THEN 'warn' ELSE 'error' END, "
 		"'about ' OPERATOR(pg_catalog.||) live::pg_catalog.text OPERATOR(pg_catalog.||) ' live runs' OPERATOR(pg_catalog.||) "

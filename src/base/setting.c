@@ -74,7 +74,7 @@ emk_base_init_setting(void)
 	DefineCustomBoolVariable("eventmkt.enabled",
 							 "Turns the workers of eventmkt on or off; events are still recorded while off.",
 							 NULL, &emk_guc_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	emk_base_on_relcache(forget);
 }
 
 bool

@@ -48,7 +48,10 @@ typedef struct EmkMessageKey
  */
 extern bool emk_event_write_key(const EmkMessageKey *key);
 
-/* One row of work: `rules` are the rules this event starts or cancels. */
+/*
+ * One piece of work: `rules` are the rules this event starts or cancels and, negative, what it may matter to in segments; those go to
+ * a table of their own, with `depth` and `quiet`.
+ */
 typedef struct EmkWork
 {
 	char		kind;			/* 'e' event, 'm' merge (event_id is the merge_id, profile_id the id merged away) */
@@ -57,6 +60,8 @@ typedef struct EmkWork
 	TimestampTz occurred_at;
 	const int32 *rules;
 	int			nrules;
+	int			depth;			/* of the event */
+	bool		quiet;			/* history: membership follows, and nothing fires */
 } EmkWork;
 
 /* Append work rows, as the owner; asks for the wake at commit. Needs no SPI connection. */

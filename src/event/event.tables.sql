@@ -48,6 +48,19 @@ ALTER TABLE eventmkt_data.work SET (autovacuum_vacuum_scale_factor = 0, autovacu
 	autovacuum_vacuum_insert_threshold = -1, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE eventmkt_data.work IS 'events that wait for the worker';
 
+-- what spine 1 leaves for the membership of segments; rows are deleted when taken. Since data version 3.
+CREATE TABLE IF NOT EXISTS eventmkt_data.segment_work (
+	node		smallint NOT NULL,
+	kind		"char" NOT NULL,				-- e: something happened that may matter; m: the profile was merged away
+	quiet		bool NOT NULL,					-- history: what changes fires nothing
+	depth		smallint NOT NULL,				-- of the event; the event that tells of a change is one deeper
+	profile_id	text COLLATE "C" NOT NULL,		-- as in the event
+	segments	int[] NOT NULL					-- what it may matter to, as rule_event names it, turned positive
+);
+ALTER TABLE eventmkt_data.segment_work SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+	autovacuum_vacuum_insert_threshold = -1, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE eventmkt_data.segment_work IS 'events that wait to be weighed for the members of segments';
+
 CREATE SEQUENCE IF NOT EXISTS eventmkt_data.decision_id_seq CACHE 64;
 CREATE TABLE IF NOT EXISTS eventmkt_data.decision (
 	decision_id	bigint NOT NULL,

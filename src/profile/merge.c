@@ -246,19 +246,20 @@ restore_profile(const Merge *m, const char *canonical)
 {
 	Datum		args[3] = {Int64GetDatum(m->id), CStringGetTextDatum(m->from), CStringGetTextDatum(canonical)};
 	EmkProfileRow row;
+	uint64		given_back;
 
 	if (emk_spi_run(&drop_alias_plan, &args[1], NULL, false, 0) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("merge %lld cannot be undone: its profiles are apart already", (long long) m->id)));
-	emk_spi_run(&give_back_plan, args, NULL, false, 0);
+	given_back = emk_spi_run(&give_back_plan, args, NULL, false, 0);
 	emk_profile_lock_row(m->from);
 	emk_profile_read_row(m->from, &row);
 	row.traits = m->traits;
 	row.identified = m->identified;
 	row.created_at = m->created_at;
 	row.updated_at = emk_profile_change_time(&row);
-	if (m->identified || JB_ROOT_COUNT(m->traits) > 0)
+	if (m->identified || JB_ROOT_COUNT(m->traits) > 0 || given_back > 0)
 		emk_profile_write_row(m->from, &row);
 	else
 		emk_profile_delete_row(m->from);	/* nothing was known of it: it had no row, or an empty one */

@@ -15,6 +15,8 @@
  * armed it may be gone. It is half of the run's delay: an event that relies on a run must be committed before the run is
  * decided, and its transaction may stay open for long. Delays under two hours are not worth that risk. Whoever ends a lapse run
  * before its time (adopt, quarantine, undoing a merge) invalidates rule_event, so every backend forgets.
+ *
+ * Segments whose members are kept listen like rules, under negative ids.
  */
 #include "postgres.h"
 
@@ -26,7 +28,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/numeric.h"
 
 #define MAX_TERMS 4
@@ -94,7 +95,7 @@ at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 void
 emk_rule_init_match(void)
 {
-	CacheRegisterRelcacheCallback(forget_rules, (Datum) 0);
+	emk_base_on_relcache(forget_rules);
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);
 }
@@ -273,6 +274,8 @@ is_armed(const EmkMatchRule *r, const EmkMatchInput *in)
 static void
 take(EmkMatchRule *r, const EmkMatchInput *in)
 {
+	if (in->history && r->rule_id > 0)
+		return;
 	if (r->state != EMK_CONDITION_NONE && !condition_holds(r, in->properties))
 		return;
 	if (r->lapse && is_armed(r, in))

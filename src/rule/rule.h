@@ -110,6 +110,12 @@ extern bool emk_rule_test(JsonPath *path, bool cold, Jsonb *value, char **error)
 extern char *emk_rule_audience_facts(Jsonb *traits, const char *error);
 
 /*
+ * What segments listen to: rule_event rows with negative ids, of which each stands for what emk_segment_listen() says; `lapse` and
+ * `after` as of an inactivity rule. Replaces all there were. Inside SPI, as the owner.
+ */
+extern void emk_rule_set_listeners(const EmkRule *listeners, int n);
+
+/*
  * HOT. Which rules does this event start or cancel? Returns their number and points *rules at the ids, in a buffer that the
  * next call reuses. Leaves after one hash miss when no rule names the event. Engine-made events (depth > 0) match no '*'
  * rule. An inactivity rule matches once a profile and backend until its run falls due. As the owner; opens SPI by itself
@@ -123,6 +129,7 @@ typedef struct EmkMatchInput
 	int			depth;
 	TimestampTz occurred_at;
 	TimestampTz now;
+	bool		history;		/* it fires nothing: only segments are matched */
 } EmkMatchInput;
 extern int	emk_rule_match(const EmkMatchInput *in, const int32 **rules);
 

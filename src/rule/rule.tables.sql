@@ -64,7 +64,8 @@ CREATE INDEX IF NOT EXISTS rule_event_rule ON eventmkt_data.rule_event (rule_id)
 -- counts the rules that one event meets (EMK_MAX_RULES_PER_EVENT); properties and values are too long to be keys themselves
 CREATE INDEX IF NOT EXISTS rule_event_hash ON eventmkt_data.rule_event
 	(name, pg_catalog.hashtext(hash_property), pg_catalog.jsonb_hash(hash_value));
-COMMENT ON TABLE eventmkt_data.rule_event IS 'derived from rule: the event names rules listen to, as the matcher reads them';
+COMMENT ON TABLE eventmkt_data.rule_event IS
+	'derived from rule and segment: the event names they listen to, as the matcher reads them; segments have negative ids';
 
 CREATE OR REPLACE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt_data.rule
 	FOR EACH STATEMENT EXECUTE FUNCTION eventmkt.invalidate_cache();

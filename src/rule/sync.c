@@ -25,7 +25,10 @@ static EmkPlan delete_plan = {
 	"DELETE FROM eventmkt_data.rule_event WHERE rule_id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}
 };
 static EmkPlan delete_all_plan = {
-	"DELETE FROM eventmkt_data.rule_event", 0, {0}
+	"DELETE FROM eventmkt_data.rule_event WHERE rule_id OPERATOR(pg_catalog.>) 0", 0, {0}
+};
+static EmkPlan delete_listeners_plan = {
+	"DELETE FROM eventmkt_data.rule_event WHERE rule_id OPERATOR(pg_catalog.<) 0", 0, {0}
 };
 #define RULE_COLUMNS "rule_id, version, on_event, where_event, at_least, within, per, unless, unless_where, look_back, " \
 	"after, on_repeat FROM eventmkt_data.rule WHERE current AND enabled"
@@ -274,6 +277,14 @@ emk_rule_sync(int32 rule_id)
 	emk_spi_run(&delete_plan, &arg, NULL, false, 0);
 	load_and_write(&load_plan, &arg);
 	emk_rule_check_crowd(rule_id);
+}
+
+void
+emk_rule_set_listeners(const EmkRule *listeners, int n)
+{
+	emk_spi_run(&delete_listeners_plan, NULL, NULL, false, 0);
+	if (n > 0)
+		emk_rule_write_events(listeners, n);
 }
 
 void

@@ -24,4 +24,21 @@ extern char *emk_segment_name(int32 segment_id);
 /* Makes the views that are missing again, for init(). Inside SPI, as a superuser; a query that fails leaves a WARNING. */
 extern void emk_segment_restore(void);
 
+/*
+ * Live membership: one step of spine 2. Weighs up to `max` events that may matter to tracked segments and timers that are due,
+ * stores entries and exits with their events, and fills new segments a chunk at a time. Returns how many were handled, 0 when
+ * nothing is left; *next is when to come again (business time, DT_NOEND: when woken). Cheap where nothing is tracked. Inside SPI,
+ * as the owner, with a snapshot a statement: under a snapshot a transaction it does nothing.
+ */
+extern int	emk_segment_turn(int max, TimestampTz now, TimestampTz *next);
+
+/* Sets aside the oldest work row, or puts off the first timer, after ERRORs that will not go away. In SPI, as the owner. */
+extern void emk_segment_set_aside(TimestampTz now);
+
+/* History before `keep` was dropped: segments that look back further ask everybody again. In SPI, as the owner. */
+extern void emk_segment_recheck(TimestampTz keep, TimestampTz now);
+
+/* Forgets up to `limit` memberships that ended before `keep`, and sizes; how many memberships. In SPI, as the owner. */
+extern uint64 emk_segment_drop_old(TimestampTz keep, int limit);
+
 #endif

@@ -20,12 +20,13 @@ enum
 {
 	ARG_NAME, ARG_WHERE_PROFILE, ARG_ON_EVENT, ARG_WHERE_EVENT, ARG_AT_LEAST, ARG_WITHIN, ARG_PER, ARG_UNLESS,
 	ARG_UNLESS_WHERE, ARG_UNLESS_WITHIN, ARG_STEPS, ARG_ON_DAYS, ARG_FROM_TIME, ARG_TO_TIME, ARG_TIME_ZONE, ARG_ALL_OF,
-	ARG_ANY_OF, ARG_NONE_OF, ARG_QUERY, ARG_COMMENT
+	ARG_ANY_OF, ARG_NONE_OF, ARG_QUERY, ARG_COMMENT, ARG_TRACK
 };
 
 static const char *const arg_names[] = {
 	"name", "where_profile", "on_event", "where_event", "at_least", "within", "per", "unless", "unless_where",
-	"unless_within", "steps", "on_days", "from_time", "to_time", "time_zone", "all_of", "any_of", "none_of", "query", "comment"
+	"unless_within", "steps", "on_days", "from_time", "to_time", "time_zone", "all_of", "any_of", "none_of", "query", "comment",
+	"track_membership"
 };
 
 const char *const emk_segment_kinds[] = {"traits", "behaviour", "segments", "query"};
@@ -233,6 +234,7 @@ emk_segment_read_args(FunctionCallInfo fcinfo, EmkSegmentSpec *spec)
 	names_arg(fcinfo, ARG_NONE_OF, EMK_MAX_UNLESS, false, &spec->none_of);
 	spec->query = text_arg(fcinfo, ARG_QUERY);
 	spec->comment = text_arg(fcinfo, ARG_COMMENT);
+	spec->track = PG_ARGISNULL(ARG_TRACK) ? -1 : PG_GETARG_BOOL(ARG_TRACK);
 	check_combination(fcinfo, spec);
 }
 

@@ -12,13 +12,12 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "profile/profile.h"
-#include "segment/segment_int.h"
+#include "segment/segment_live.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 typedef struct Segment
@@ -69,7 +68,8 @@ emk_segment_init(void)
 	DefineCustomIntVariable("eventmkt.segment_timeout",
 							"Time limit of asking one segment that is a query of somebody's own.",
 							NULL, &timeout_ms, 1000, 1, 60000, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
-	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	emk_base_on_relcache(forget);
+	emk_live_init();
 }
 
 static void

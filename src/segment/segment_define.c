@@ -12,7 +12,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "segment/segment_int.h"
+#include "segment/segment_live.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -55,6 +55,8 @@ static EmkPlan cycle_plan = {
 	"SELECT 1 FROM below WHERE id OPERATOR(pg_catalog.=) $1", 2, {INT4OID, INT4ARRAYOID}
 };
 static EmkPlan users_plan = {
+	"SELECT 'sync to', e.name FROM eventmkt_data.segment_sync y JOIN eventmkt_data.endpoint e USING (endpoint_id) "
+	"WHERE y.segment_id OPERATOR(pg_catalog.=) $1 UNION ALL "
 	"SELECT 'segment', name FROM eventmkt_data.segment WHERE $1 OPERATOR(pg_catalog.=) ANY (all_of OPERATOR(pg_catalog.||) "
 	"any_of OPERATOR(pg_catalog.||) none_of) UNION ALL SELECT 'rule', r.name FROM eventmkt_data.rule r "
 	"WHERE r.where_segment OPERATOR(pg_catalog.=) $1 AND (r.current OR EXISTS (SELECT FROM eventmkt_data.pending_trigger t "
@@ -78,8 +80,8 @@ emk_segment_pin(void)
 	return nest;
 }
 
-pg_noreturn static void
-unknown_segment(const char *name)
+void
+emk_segment_unknown(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_EMK_UNKNOWN_SEGMENT),
@@ -119,7 +121,7 @@ resolve(EmkNames *names)
 		Datum		arg = CStringGetTextDatum(names->v[i]);
 
 		if (emk_spi_run(&id_plan, &arg, NULL, false, 1) == 0)
-			unknown_segment(names->v[i]);
+			emk_segment_unknown(names->v[i]);
 		names->ids[i] = emk_spi_int4(0, 1, 0);
 	}
 }
@@ -177,7 +179,7 @@ claim_id(const EmkSegmentSpec *spec, bool replace, Oid author)
 	Oid			was_author;
 
 	if (!found && replace)
-		unknown_segment(spec->name);
+		emk_segment_unknown(spec->name);
 	if (!found)
 	{
 		emk_spi_run(&next_plan, NULL, NULL, false, 1);
@@ -227,6 +229,8 @@ define(FunctionCallInfo fcinfo, bool replace)
 	if (inner != NULL)
 		let_author_read(spec.name, author);
 	write_row(replace ? &update_plan : &insert_plan, id, &spec, view, inner, author);
+	if (replace || spec.track > 0)
+		emk_segment_changed(id, spec.name, spec.track, replace);
 	SPI_finish();
 	emk_owner_leave(&owner);
 	return id;
@@ -278,7 +282,7 @@ emk_segment_drop(PG_FUNCTION_ARGS)
 	SPI_connect();
 	emk_spi_script("LOCK TABLE eventmkt_data.segment IN SHARE ROW EXCLUSIVE MODE");
 	if (emk_spi_run(&find_plan, &arg, NULL, false, 1) == 0)
-		unknown_segment(name);
+		emk_segment_unknown(name);
 	id = emk_spi_int4(0, 1, 0);
 	arg = Int32GetDatum(id);
 	if (emk_spi_run(&users_plan, &arg, NULL, false, 1) > 0)
@@ -286,6 +290,7 @@ emk_segment_drop(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("segment \"%s\" is used by %s \"%s\"", name, emk_spi_text(0, 1), emk_spi_text(0, 2)),
 				 errhint("All its users are in the column used_by of eventmkt_bi.segments; live runs of older versions count.")));
+	emk_segment_changed(id, name, 0, false);
 	emk_spi_script(psprintf("DROP VIEW IF EXISTS %s", emk_segment_view_name(name)));
 	drop_query(id);
 	emk_spi_run(&delete_plan, &arg, NULL, false, 0);
@@ -380,5 +385,6 @@ emk_segment_restore(void)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("segment \"%s\" has no view: %s", m[i].name, m[i].error),
 					 errhint("Drop the segment, or give it another definition.")));
+	emk_live_listen();
 	emk_owner_leave(&owner);
 }

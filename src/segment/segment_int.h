@@ -59,6 +59,7 @@ typedef struct EmkSegmentSpec
 	EmkNames	none_of;
 	char	   *query;
 	char	   *comment;
+	int			track;			/* -1: as it was */
 } EmkSegmentSpec;
 
 /* Reads and checks the arguments; any fault is an ERROR with a hint. Looks at nothing else. */
@@ -68,6 +69,8 @@ extern char *emk_segment_definition(const EmkSegmentSpec *spec);
 
 /* The SELECT of the view, of one column profile_id; segment_id serves the kind query. Names resolve in pg_catalog alone. */
 extern char *emk_segment_view_query(const EmkSegmentSpec *spec, int32 segment_id);
+/* Can somebody without a row in profile, whose traits are {}, be in it? */
+extern bool emk_segment_takes_unknown(const EmkSegmentSpec *spec);
 /* The view's name with its schema, quoted. */
 extern char *emk_segment_view_name(const char *segment);
 
@@ -77,6 +80,14 @@ extern char *emk_segment_view_name(const char *segment);
  */
 extern char *emk_segment_make_query(int32 segment_id, const char *query, Oid author);
 extern char *emk_segment_query_name(int32 segment_id);
+
+pg_noreturn extern void emk_segment_unknown(const char *name);
+
+/*
+ * After the row of a segment was written: tracking begins (1), ends (0), or is as it was (-1); `changed`: it has another definition.
+ * Inside SPI, as the owner. ERROR 0A000 where a query takes part, 2BP01 while it is synced.
+ */
+extern void emk_segment_changed(int32 id, const char *name, int track, bool changed);
 
 /* Settings under which views are made; undo with AtEOXact_GUC(true, level). */
 extern int	emk_segment_pin(void);

@@ -145,9 +145,8 @@ put_steps(StringInfo buf, const EmkSegmentSpec *spec)
 	appendStringInfoChar(buf, ')');
 }
 
-/* Can somebody without a row in profile, whose traits are {}, be in the segment? */
-static bool
-takes_unknown(const EmkSegmentSpec *spec)
+bool
+emk_segment_takes_unknown(const EmkSegmentSpec *spec)
 {
 	return spec->where_profile.path == NULL ||
 		emk_rule_test(spec->where_profile.path, spec->where_profile.cold, emk_json_parse("{}"), NULL);
@@ -158,7 +157,7 @@ static void
 put_universe(StringInfo buf, const EmkSegmentSpec *spec)
 {
 	appendStringInfoString(buf, "(SELECT p.profile_id, p.traits FROM eventmkt_data.profile p");
-	if (takes_unknown(spec))
+	if (emk_segment_takes_unknown(spec))
 	{
 		appendStringInfoString(buf, " UNION ALL SELECT x.profile_id, '{}'::jsonb FROM (SELECT DISTINCT e.profile_id "
 							   "FROM eventmkt_data.event e WHERE ");

@@ -87,7 +87,8 @@ leave_work(const EmkEvent *evs, int n)
 	for (int i = 0; i < n; i++)
 	{
 		const EmkEvent *e = &evs[i];
-		EmkMatchInput in = {e->name, e->properties, e->profile_id, e->depth, e->occurred_at, e->received_at};
+		EmkMatchInput in = {e->name, e->properties, e->profile_id, e->depth, e->occurred_at, e->received_at,
+		!emk_track_fire};
 		const int32 *rules;
 		int			matched = e->conflict_of ? 0 : emk_rule_match(&in, &rules);
 
@@ -96,7 +97,8 @@ leave_work(const EmkEvent *evs, int n)
 			int32	   *copy = palloc(sizeof(int32) * matched);
 
 			memcpy(copy, rules, sizeof(int32) * matched);
-			work[k++] = (EmkWork) {'e', e->event_id, e->profile_id, e->occurred_at, copy, matched};
+			work[k++] = (EmkWork) {'e', e->event_id, e->profile_id, e->occurred_at, copy, matched, e->depth,
+				!emk_track_fire};
 		}
 	}
 	emk_event_enqueue(work, k);
@@ -153,8 +155,7 @@ emk_track_many(EmkMessage *m, int n)
 	claim_keys(m, n, digest, conflict_of, now);
 	n = build_events(m, n, conflict_of, now, evs);
 	emk_event_append_many(evs, n);
-	if (emk_track_fire)
-		leave_work(evs, n);
+	leave_work(evs, n);
 	SPI_finish();
 	emk_owner_leave(&owner);
 	return n;

@@ -77,13 +77,13 @@ claim_key(EmkMessage *m, int64 digest, TimestampTz now, int64 *conflict_of)
 static void
 leave_work(const EmkEvent *ev)
 {
-	EmkMatchInput in = {ev->name, ev->properties, ev->profile_id, ev->depth, ev->occurred_at, ev->received_at};
+	EmkMatchInput in = {ev->name, ev->properties, ev->profile_id, ev->depth, ev->occurred_at, ev->received_at, !emk_track_fire};
 	const int32 *rules;
 	int			n = emk_rule_match(&in, &rules);
 
 	if (n > 0)
 	{
-		EmkWork		work = {'e', ev->event_id, ev->profile_id, ev->occurred_at, rules, n};
+		EmkWork		work = {'e', ev->event_id, ev->profile_id, ev->occurred_at, rules, n, ev->depth, !emk_track_fire};
 
 		emk_event_enqueue(&work, 1);
 	}
@@ -115,7 +115,7 @@ emk_track_one(EmkMessage *m)
 		ev.anonymous_id = m->anonymous_id;
 		ev.depth = m->depth;
 		emk_event_append(&ev);
-		if (emk_track_fire && ev.conflict_of == 0)
+		if (ev.conflict_of == 0)
 			leave_work(&ev);
 	}
 	emk_owner_leave(&owner);

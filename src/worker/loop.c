@@ -1,8 +1,8 @@
 /*
  * loop.c: the life of one worker: SPINE 2.
  *
- * A turn: [take work, decide what is due at once] → [take due runs, decide] → send (settle, claim, submit) → sleep. Each bracket
- * is one transaction. Nothing that is not yet done lives in memory: a turn that fails loses only time.
+ * A turn: [take work, decide what is due at once] → [take due runs, decide] → [members of segments] → send (settle, claim,
+ * submit) → sleep. Each bracket is one transaction. Nothing that is not yet done lives in memory: a turn that fails loses only time.
  *
  * What is decided while its endpoint is free is born in flight (emk_send_reserve) and leaves right after the commit.
  *
@@ -20,6 +20,7 @@
 
 #include "access/xact.h"
 #include "pgstat.h"
+#include "segment/segment.h"
 #include "utils/snapmgr.h"
 #include "worker/pass.h"
 #include "worker/worker.h"
@@ -50,12 +51,14 @@ static Phase work_phase = {"work", BATCH_MAX};
 static Phase due_phase = {"due runs", BATCH_MAX};
 static Phase aside_phase = {"set aside", 1};
 static Phase upkeep_phase = {"upkeep", 1};
+static Phase segment_phase = {"segments", BATCH_MAX};
 static Phase later_phase = {"timelines", 1};
 static int	my_slot;
 static int	my_slots;
 static TimestampTz low = DT_NOBEGIN;	/* no run that I know of wakes before */
 static TimestampTz next_wake = DT_NOBEGIN;	/* of a run; DT_NOBEGIN: look */
 static int64 next_sweep = 0;	/* monotonic: when `low` may be forgotten */
+static TimestampTz next_segment = DT_NOBEGIN;	/* when segments have something to do by themselves */
 static int64 next_maintain = 0;
 static int64 next_later = 0;
 static bool more_work;			/* the last scan for work took a full batch, or failed */
@@ -131,6 +134,13 @@ set_due_aside(int batch)
 	return 1;
 }
 
+static int
+set_segment_aside(int batch)
+{
+	emk_segment_set_aside(emk_clock_now());
+	return 1;
+}
+
 /*
  * Runs fn in a transaction; an ERROR ends the transaction and is learnt from. Returns rows handled, -1 after an ERROR and while
  * one is waited out: there is work left either way.
@@ -169,10 +179,10 @@ guarded(Phase *phase, int (*fn) (int batch))
 		FreeErrorData(e);
 	}
 	PG_END_TRY();
-	if (phase->failed_alone >= RETRIES_ALONE && (phase == &work_phase || phase == &due_phase))
+	if (phase->failed_alone >= RETRIES_ALONE && (phase == &work_phase || phase == &due_phase || phase == &segment_phase))
 	{
 		phase->failed_alone = 0;
-		guarded(&aside_phase, phase == &work_phase ? set_work_aside : set_due_aside);
+		guarded(&aside_phase, phase == &work_phase ? set_work_aside : phase == &due_phase ? set_due_aside : set_segment_aside);
 	}
 	return n;
 }
@@ -219,6 +229,16 @@ take_due(int batch)
 	return n;
 }
 
+static int
+take_segments(int batch)
+{
+	int			n = emk_segment_turn(batch, emk_clock_now(), &next_segment);
+
+	if (n > 0)
+		next_segment = DT_NOBEGIN;
+	return n;
+}
+
 static EmkUpkeep later_upkeep = NULL;
 
 void
@@ -251,6 +271,13 @@ microseconds_until(TimestampTz t, int64 offset)
 	return t == DT_NOBEGIN ? 0 : Max(0, t - (emk_clock_real() + offset));
 }
 
+/* Segments are the first worker's. */
+static int64
+microseconds_until_segments(int64 offset)
+{
+	return my_slot == 0 ? microseconds_until(next_segment, offset) : PG_INT64_MAX;
+}
+
 /* One turn: returns how long to sleep, in microseconds. */
 static int64
 turn(bool woken)
@@ -261,11 +288,12 @@ turn(bool woken)
 	TimestampTz next_delivery;
 	int			work = 0;
 	int			due = 0;
+	int			segments = 0;
 
 	if (woken || now - last_poll >= SAFETY_POLL)
 	{
 		last_poll = now;
-		next_wake = DT_NOBEGIN;
+		next_wake = next_segment = DT_NOBEGIN;
 		work = guarded(&work_phase, take_work);
 		StartTransactionCommand();
 		offset = emk_clock_offset();
@@ -280,13 +308,16 @@ turn(bool woken)
 	}
 	if (microseconds_until(next_wake, offset) == 0)
 		due = guarded(&due_phase, take_due);
+	if (microseconds_until_segments(offset) == 0)
+		segments = guarded(&segment_phase, take_segments);
 	next_delivery = emk_send_turn();
 	more_work = work != 0;
-	if (work > 0 || due > 0)
+	if (work > 0 || due > 0 || segments > 0)
 		return 0;
-	if (work < 0 || due < 0)
+	if (work < 0 || due < 0 || segments < 0)
 		return AFTER_FAILURE;
-	return Min(Min(microseconds_until(next_wake, offset), microseconds_until(next_delivery, offset)),
+	return Min(Min(Min(microseconds_until(next_wake, offset), microseconds_until(next_delivery, offset)),
+				   microseconds_until_segments(offset)),
 			   Max(0, Min(SAFETY_POLL - (emk_clock_monotonic() - last_poll),
 						  later_upkeep != NULL && my_slot == 0 ? next_later - emk_clock_monotonic() : PG_INT64_MAX)));
 }
@@ -299,7 +330,7 @@ emk_worker_loop(int slot, int slots)
 	my_slot = slot;
 	my_slots = slots;
 	next_sweep = next_maintain = next_later = 0;
-	next_wake = DT_NOBEGIN;
+	next_wake = next_segment = DT_NOBEGIN;
 	emk_send_start(slot, slots);
 	while (emk_worker_go_on())
 	{

@@ -6,6 +6,7 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "profile/profile.h"
+#include "segment/segment.h"
 #include "utils/resowner.h"
 #include "worker/pass.h"
 #include "worker/worker.h"
@@ -24,19 +25,23 @@ emk_worker_maintain(TimestampTz now)
 	uint64		forgotten;
 
 	emk_event_make_partitions(now, now + PARTITIONS_AHEAD * length);
-	emk_event_drop_old(now);
 	keep = emk_event_retention(now);
+	if (emk_event_drop_old(now) > 0)
+		emk_segment_recheck(keep, now);
 	if (keep == DT_NOBEGIN)
 		return false;
 	forgotten = emk_deliver_drop_old(keep, FORGET_BATCH);
+	forgotten = Max(forgotten, emk_segment_drop_old(keep, FORGET_BATCH));
 	return Max(forgotten, emk_profile_drop_old(keep, FORGET_BATCH)) == FORGET_BATCH;
 }
 
-/* Work rows first, then due runs, at most `max` together. */
+/* Members of segments, then work rows and due runs, at most `max` together; the first is as much again at most. */
 static int
 handle(int max, bool *more)
 {
 	EmkPass		p = {emk_clock_now()};
+	TimestampTz next;
+	int			segments = emk_segment_turn(max, p.now, &next);	/* first: what it tells is work */
 	int			worked = emk_trigger_take_work(max, 0, 1, p.now, &p.due, &p.decisions);
 	int			due = 0;
 
@@ -47,8 +52,8 @@ handle(int max, bool *more)
 		due = emk_trigger_take_due(max - worked, DT_NOBEGIN, p.now, &p.due);
 		emk_worker_fire(&p);
 	}
-	*more = worked + due > 0;
-	return worked + due;
+	*more = worked + due + segments > 0;
+	return worked + due + segments;
 }
 
 /*

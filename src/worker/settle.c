@@ -8,7 +8,6 @@
 #include "rule/rule.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/inval.h"
 #include "utils/timestamp.h"
 #include "worker/send_int.h"
 
@@ -54,7 +53,7 @@ emk_settle_init(void)
 	static bool registered = false;
 
 	if (!registered)
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		emk_base_on_relcache(forget);
 	registered = true;
 }
 
@@ -299,7 +298,7 @@ tell(const EmkSend *s, TimestampTz now)
 	if (n > 0)
 	{
 		EmkWork		work = {.kind = 'e', .event_id = ev.event_id, .profile_id = ev.profile_id, .occurred_at = now,
-			.rules = rules, .nrules = n
+			.rules = rules, .nrules = n, .depth = ev.depth
 		};
 
 		emk_event_enqueue(&work, 1);

@@ -1,0 +1,129 @@
+/*
+ * segment_live.h: between the files of live membership: segment_load.c reads definitions, segment_eval.c decides, segment_listen.c
+ * says what matters, segment_history.c reads what people did, segment_turn.c keeps the tables, segment_fill.c fills new ones,
+ * segment_track.c has the SQL functions.
+ *
+ * Words
+ *   tracked    its members are kept: rows of eventmkt_data.membership
+ *   base       a segment of traits or behaviour; what happens matters to bases, and through them to tracked segments (`users`)
+ *   code       why something matters to a base: EMK_LISTEN_…
+ *   change     the next moment at which time alone can change an answer
+ */
+#ifndef EMK_SEGMENT_LIVE_H
+#define EMK_SEGMENT_LIVE_H
+
+#include "rule/rule.h"
+#include "segment/segment_int.h"
+
+/* What an event can do to the answer of a base. The id in rule_event is -(segment_id * 4 + code). */
+#define EMK_LISTEN_KNOWN	0	/* somebody of whom nothing was known before */
+#define EMK_LISTEN_ENTER	1	/* can only bring people in */
+#define EMK_LISTEN_LEAVE	2	/* can only take people out */
+#define EMK_LISTEN_ANY		3	/* both: traits */
+#define EMK_LISTEN_CODES	4
+/* Engine-internal names, which nobody sees: they run through the same index as events. Segment 0 stands for all tracked ones. */
+#define EMK_PROFILE_MADE	"eventmkt: profile made"
+#define EMK_PROFILE_MERGED	"eventmkt: profiles merged"
+
+typedef struct EmkLive EmkLive;
+
+typedef struct EmkLiveUse
+{
+	EmkLive    *of;				/* tracked */
+	int			ways;			/* 1: what brings people in here does so there; 2: it takes them out there; 3: both */
+} EmkLiveUse;
+
+/* A segment that is tracked, or that a tracked one is made of. Owned by the cache: valid until the next emk_live_refresh(). */
+struct EmkLive
+{
+	int32		id;
+	bool		tracked;
+	EmkSegmentSpec spec;
+	bool		takes_unknown;	/* people without a profile row can be in it */
+	bool		any_event;		/* … and any event of theirs makes them so */
+	int			nkids[3];		/* all_of, any_of, none_of */
+	EmkLive   **kids[3];
+	int			nusers;
+	EmkLiveUse *users;			/* itself too, if tracked */
+	/* what it needs to be decided, its parts included */
+	int			nnames;
+	char	  **names;
+	bool		all_names;
+	bool		properties;		/* of events */
+	bool		history;		/* any events at all */
+	bool		unknown;		/* takes_unknown, or a part does */
+	bool		unknown_any;	/* any_event, or a part */
+	bool		filling;		/* as of this turn */
+};
+
+/* Forgets what has changed; then all, by id. Inside SPI, as the owner. */
+extern void emk_live_refresh(void);
+extern EmkLive **emk_live_all(int *n);
+extern int	emk_live_tracked(void);
+extern EmkLive *emk_live_find(int32 id);	/* or NULL */
+extern void emk_live_init(void);
+
+/* One event of a person; strings and properties live as long as the person. */
+typedef struct EmkPast
+{
+	TimestampTz at;
+	const char *name;
+	Jsonb	   *properties;		/* NULL: not needed */
+	bool		app;			/* an event of the app */
+	bool		own;			/* under the canonical id itself */
+} EmkPast;
+
+typedef struct EmkPerson
+{
+	const char *id;				/* canonical, or merged away */
+	bool		gone;			/* merged away: in nothing */
+	bool		has_row;
+	bool		seen;			/* has an event under the canonical id; only looked at without a row */
+	Jsonb	   *traits;
+	int			n;
+	EmkPast    *past;			/* by time, oldest first */
+} EmkPerson;
+
+typedef struct EmkAnswer
+{
+	bool		in;
+	TimestampTz change;			/* DT_NOEND: never; it may be early, never late */
+} EmkAnswer;
+
+/* Pure but for the time limit of cold conditions. The same answer as the view gives at `now`. */
+extern EmkAnswer emk_live_decide(const EmkLive *s, const EmkPerson *who, TimestampTz now);
+/* The start of what must be read to decide it at `now`; DT_NOBEGIN: everything. */
+extern TimestampTz emk_live_since(const EmkLive *s, TimestampTz now);
+
+/* One person and tracked segment to be weighed. */
+typedef struct EmkPair
+{
+	char	   *profile_id;
+	EmkLive    *s;
+	int			code;
+	int			depth;
+	bool		quiet;
+	bool		gone;			/* the profile was merged away */
+	bool		kin;			/* somebody who was merged into it is in: no news if it is in now */
+	bool		was;
+	TimestampTz wake;			/* of its timer, 0: none */
+	bool		asked;			/* the answer is there */
+	EmkAnswer	answer;
+} EmkPair;
+
+/* Fills `answer` of the pairs that are `asked`, sorted by profile. Reads the history. */
+extern void emk_live_answer(EmkPair *pairs, int n, TimestampTz now);
+
+/* Weighs and stores; returns nothing. Pairs are sorted and made one a person and segment. Under the turn's lock. */
+extern void emk_live_weigh(EmkPair *pairs, int n, TimestampTz now);
+
+/* One chunk of filling; returns profiles looked at, 0 when nothing is to be filled. Under the turn's lock. */
+extern int	emk_live_fill(TimestampTz now);
+
+/* Rewrites what the matcher knows of segments. Inside SPI, as the owner. */
+extern void emk_live_listen(void);
+
+/* The lock that makes turns and changes of definitions come one after another; to the end of the transaction. */
+extern bool emk_live_lock(bool wait);
+
+#endif
