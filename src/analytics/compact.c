@@ -48,21 +48,20 @@ emk_log_append(EmkState **st, int64 number, const char *value, int len)
 	memcpy(p + EMK_LOG_HEADER, value, n);
 }
 
-static int
-compare_int32(const void *a, const void *b)
-{
-	int32		x = *(const int32 *) a;
-	int32		y = *(const int32 *) b;
-
-	return (x > y) - (x < y);
-}
+#define ST_SORT sort_days
+#define ST_ELEMENT_TYPE int32
+#define ST_COMPARE(a, b) ((*(a) > *(b)) - (*(a) < *(b)))
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 int64
 emk_distinct_days(int32 *days, int64 n)
 {
 	int64		kept = 0;
 
-	qsort(days, n, sizeof(int32), compare_int32);
+	sort_days(days, n);
 	for (int64 i = 0; i < n; i++)
 		if (kept == 0 || days[i] != days[kept - 1])
 			days[kept++] = days[i];

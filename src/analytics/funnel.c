@@ -306,7 +306,7 @@ run_strict(Chains *c, const EmkMark *marks, int64 n)
 		fresh.path = fresh_path;
 	for (int64 i = 0; i < n && c->best < steps; i++)
 	{
-		if ((i & 0xffff) == 0)
+		if ((i & 0xfff) == 0)
 			CHECK_FOR_INTERRUPTS();
 		if (increase && (i == 0 || marks[i].at != marks[i - 1].at))
 		{

@@ -28,6 +28,13 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+/* In loops that may run over millions: a query that is cancelled ends within milliseconds. */
+#define BREATHE(i) \
+	do { \
+		if (((i) & 0xffff) == 0xffff) \
+			CHECK_FOR_INTERRUPTS(); \
+	} while (0)
+
 /* ---- reading ---- */
 
 void
@@ -186,6 +193,7 @@ emk_tl_keys(const EmkTimeline *tl)
 		}
 		keys[i] = (EmkNamed) {.name = text, .len = (int) (shared + len)};
 		p += len;
+		BREATHE(i);
 	}
 	return keys;
 }
@@ -225,6 +233,7 @@ rehash(Texts *t)
 		while (t->slots[slot])
 			slot = (slot + 1) & (t->nslots - 1);
 		t->slots[slot] = i + 1;
+		BREATHE(i);
 	}
 }
 
@@ -486,6 +495,7 @@ drop_duplicates(EmkTimelineBuilder *b)
 		if (b->events[i].has & EMK_EVENT_ID)
 			ids[n++] = (IdPlace) {.id = b->events[i].id, .place = i};
 	sort_ids(ids, n);
+	CHECK_FOR_INTERRUPTS();
 	for (int64 i = 1; i < n; i++)
 		if (ids[i].id == ids[i - 1].id)
 		{
@@ -495,6 +505,7 @@ drop_duplicates(EmkTimelineBuilder *b)
 	pfree(ids);
 	if (!any)
 		return;
+	CHECK_FOR_INTERRUPTS();
 	for (int64 i = 0; i < b->n; i++)
 		if (b->events[i].at != DT_NOEND)
 			b->events[kept++] = b->events[i];
@@ -574,6 +585,7 @@ drop_unused(EmkTimelineBuilder *b)
 			key_map[i] = ++nkeys;
 		}
 	key_map[0] = 0;
+	CHECK_FOR_INTERRUPTS();
 	for (int64 i = 0; i < b->n; i++)
 	{
 		b->events[i].name = name_map[b->events[i].name];
@@ -601,7 +613,9 @@ put_in_order(EmkTimelineBuilder *b)
 			if (key_rank && e->key > 0)
 				e->key = key_rank[e->key - 1] + 1;
 		}
+	CHECK_FOR_INTERRUPTS();
 	sort_events(b->events, b->n);
+	CHECK_FOR_INTERRUPTS();
 	if (b->has_ids)
 	{
 		int64		before = b->n;
@@ -645,6 +659,7 @@ put_key_texts(uint8 *p, const EmkTimelineBuilder *b)
 		memcpy(p, k->name + shared, k->len - shared);
 		p += k->len - shared;
 		before = k;
+		BREATHE(i);
 	}
 	return p;
 }
@@ -728,6 +743,7 @@ measure(const EmkTimelineBuilder *b, bool *has_values, bool *all_ids, Size *text
 	{
 		pg_verifymbstr(b->keys.items[i].name, b->keys.items[i].len, false);
 		*texts += 4 + b->keys.items[i].len;
+		BREATHE(i);
 	}
 	for (int64 i = 0; i < b->n; i++)
 	{
@@ -771,7 +787,9 @@ emk_analytics_finish_timeline(EmkTimelineBuilder *b)
 	buf = p = (uint8 *) VARDATA(result);
 	for (uint32 i = 0; i < b->names.n; i++)
 		bytes += 1 + b->names.items[i].len;
+	CHECK_FOR_INTERRUPTS();
 	times = put_times(scratch, b) - scratch;
+	CHECK_FOR_INTERRUPTS();
 
 	*p++ = EMK_TL_VERSION;
 	*p++ = (b->keys.n > 0 ? EMK_TL_KEYS : 0) | (has_values ? EMK_TL_VALUES : 0) | (b->has_ids ? EMK_TL_IDS : 0) |
@@ -796,10 +814,13 @@ emk_analytics_finish_timeline(EmkTimelineBuilder *b)
 		*p++ = (uint8) ((uint64) b->events[0].at >> (8 * i));
 	memcpy(p, scratch, times);
 	p += times;
+	CHECK_FOR_INTERRUPTS();
 	if (b->keys.n > 0)
 		p = put_keys(p, b, scratch);
+	CHECK_FOR_INTERRUPTS();
 	if (has_values)
 		p = put_values(p, b, scratch);
+	CHECK_FOR_INTERRUPTS();
 	if (b->has_ids)
 		p = put_ids(p, b, all_ids);
 	pfree(scratch);

@@ -1,0 +1,93 @@
+# 430_history_cancel: a question over history that takes seconds ends soon after it is cancelled, whatever it is at (R36)
+#
+# One group of 800,000 rows, so that transition, sort and final function all take long. Each question first runs to its end; then it is
+# cancelled at points spread over that time, by statement_timeout and by pg_cancel_backend(). The overshoot is told by the server. A busy
+# machine stretches single tries, so each point has four, of which the best counts.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $LIMIT = 0.1;
+my $node = PostgreSQL::Test::Cluster->new('cancel');
+$node->init;
+$node->append_conf('postgresql.conf', "max_parallel_workers_per_gather = 0\njit = off\n");
+$node->start;
+$node->safe_psql('postgres', q{CREATE EXTENSION eventmkt; SELECT setseed(0.5);
+	CREATE UNLOGGED TABLE big AS SELECT timestamptz '2024-01-01' + random() * interval '300 days' AS at, random() < 0.5 AS a, random() < 0.5 AS b,
+		'k' || floor(random() * 150000)::int AS v, random() AS r FROM generate_series(1, 800000);
+	CREATE UNLOGGED TABLE packed AS SELECT eventmkt.timeline(at, CASE WHEN a THEN 'x' ELSE 'y' END, v) AS t FROM big;
+	ALTER TABLE packed ADD COLUMN t2 eventmkt.timeline; UPDATE packed SET t2 = eventmkt.slice(t, '2024-03-01', NULL); VACUUM ANALYZE});
+
+my %question = (
+	'funnel' => q{eventmkt.funnel('1 day', at, a, b) FROM big},
+	'funnel, strict' => q{eventmkt.funnel('1 day', at, 'strict_order strict_increase', a, b, r < 0.000001) FROM big},
+	'sequence_count' => q{eventmkt.sequence_count('(?1)(?t<=1h)(?2)', at, a, b) FROM big},
+	'abandoned_keys' => q{cardinality(eventmkt.abandoned_keys(at, a, b, '1 s', v)) FROM big},
+	'cadence' => q{eventmkt.cadence(at) FROM big},
+	'streak' => q{eventmkt.streak(at, 'UTC', 0) FROM big},
+	'top_values' => q{eventmkt.top_values(v, 2) FROM big},
+	'timeline' => q{eventmkt.count(eventmkt.timeline(at, v, v, 1, (r * 1e9)::bigint)) FROM (SELECT at, 'e' || (r * 1000)::int AS v, r FROM big) x},
+	'merge' => q{eventmkt.count(eventmkt.merge(t, t2)) FROM packed},
+	'timeline funnel' => q{sum(eventmkt.funnel(t, '1 day', 'x', 'y', 'z')) FROM packed, generate_series(1, 20)},
+	'timeline as text' => q{eventmkt.timeline_out(t) IS NULL FROM packed},
+);
+
+# seconds from the cancel to the end, by the clock of the client
+my $psql = $node->background_psql('postgres', on_error_stop => 0);
+my $pid = $psql->query('SELECT pg_backend_pid()');
+my $by = $node->background_psql('postgres', on_error_stop => 0);
+
+sub overshoot
+{
+	my ($sql, $after) = @_;
+	my $start = time;
+	$psql->{timeout}->start(180);
+	$psql->{stdin} .= "SET statement_timeout = '" . int($after * 1000) . "'; SELECT $sql;\n\\echo done-$start\n";
+	PostgreSQL::Test::Utils::pump_until($psql->{run}, $psql->{timeout}, \$psql->{stdout}, qr/done-\Q$start\E/);
+	my $over = time - $start - $after;
+	$psql->{stdout} = '';
+	my $cancelled = $psql->{stderr} =~ /statement timeout/;
+	$psql->{stderr} = '';
+	return ($over, $cancelled);
+}
+
+for my $name (sort keys %question)
+{
+	my ($over, $cancelled) = overshoot($question{$name}, 600);
+	my $whole = $over + 600;
+	my $worst = 0;
+	my $stopped = 0;
+	for my $share (0.3, 0.6, 0.75, 0.9)
+	{
+		my $best = 9;
+		for my $try (1 .. 4)
+		{
+			($over, $cancelled) = overshoot($question{$name}, $whole * $share);
+			$stopped += $cancelled;
+			$best = $over if $over < $best;
+			last if $best <= $LIMIT / 2;
+		}
+		$worst = $best if $best > $worst;
+	}
+	ok($stopped > 0, sprintf('%s runs %.1f s and is stopped', $name, $whole));
+	cmp_ok($worst, '<=', $LIMIT, sprintf('%s ends %.0f ms after its time-out at most', $name, $worst * 1000));
+}
+
+# a cancel by hand is the same interrupt
+$psql->{stdin} .= "SET statement_timeout = 0; SELECT $question{'sequence_count'};\n\\echo done-by-hand\n";
+$psql->{run}->pump_nb;
+sleep 0.3;
+my $start = time;
+$by->query("SELECT pg_cancel_backend($pid)");
+PostgreSQL::Test::Utils::pump_until($psql->{run}, $psql->{timeout}, \$psql->{stdout}, qr/done-by-hand/);
+cmp_ok(time - $start, '<=', 1, 'pg_cancel_backend() ends it');
+like($psql->{stderr}, qr/canceling statement due to user request/, 'as a cancel');
+$psql->quit;
+$by->quit;
+$node->stop;
+done_testing();
