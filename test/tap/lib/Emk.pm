@@ -341,7 +341,7 @@ sub make_certs
 		$openssl->('req', '-x509', '-new', '-key', "$dir/$ca.key", '-subj', "/CN=test $ca", '-days', '30', '-out',
 			"$dir/$ca.crt");
 	}
-	my %kinds = (good => {}, wrong_host => { names => 'DNS:elsewhere.example' }, expired => { days => -1 },
+	my %kinds = (good => {}, wrong_host => { names => 'DNS:elsewhere.example' }, expired => { past => 1 },
 		sha1 => { digest => '-sha1' }, other_ca => { ca => 'other' });
 	for my $kind (sort keys %kinds)
 	{
@@ -350,9 +350,21 @@ sub make_certs
 		$key->("$dir/$kind.key");
 		append_to_file("$dir/$kind.ext", 'subjectAltName=' . ($k{names} // $names) . "\n");
 		$openssl->('req', '-new', '-key', "$dir/$kind.key", '-subj', '/CN=localhost', '-out', "$dir/$kind.csr");
-		$openssl->('x509', '-req', '-in', "$dir/$kind.csr", '-CA', "$dir/$ca.crt", '-CAkey', "$dir/$ca.key",
-			'-CAcreateserial', '-days', $k{days} // 30, '-extfile', "$dir/$kind.ext", $k{digest} // '-sha256',
-			'-out', "$dir/$kind.crt");
+		my @signed = ('-in', "$dir/$kind.csr", '-extfile', "$dir/$kind.ext", '-out', "$dir/$kind.crt");
+		if ($k{past})
+		{
+			# x509 -req makes no certificate of the past since OpenSSL 3.5
+			append_to_file("$dir/index.txt", '');
+			append_to_file("$dir/ca.conf", "[ca]\ndefault_ca=d\n[d]\ndatabase=$dir/index.txt\nnew_certs_dir=$dir\n" .
+				"rand_serial=yes\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n");
+			$openssl->('ca', '-batch', '-notext', '-config', "$dir/ca.conf", '-cert', "$dir/$ca.crt", '-keyfile', "$dir/$ca.key",
+				'-startdate', '20200101000000Z', '-enddate', '20200201000000Z', @signed);
+		}
+		else
+		{
+			$openssl->('x509', '-req', '-CA', "$dir/$ca.crt", '-CAkey', "$dir/$ca.key", '-CAcreateserial', '-days', 30,
+				$k{digest} // '-sha256', @signed);
+		}
 		$certs{$kind} = [ "$dir/$kind.crt", "$dir/$kind.key" ];
 	}
 	$key->("$dir/self_signed.key");
