@@ -61,7 +61,7 @@ my ($rc, $out, $err) = run_node('shop', @alone, $node_js, "$site/build.js");
 is($rc, 0, 'it is built') or BAIL_OUT(substr($out . $err, -3000));
 note(sprintf 'built in %.1f s', time - $start);
 my $pages = look('shop');
-my %charts = (index => 5, rules => 2, people => 3, delivery => 1);
+my %charts = (index => 5, rules => 2, people => 4, delivery => 1);
 cmp_ok($pages->{$_}{charts}, '>=', $charts{$_}, "$_: its charts are drawn") for sort keys %charts;
 
 my $lately = q(day > eventmkt.clock()::date - 90);

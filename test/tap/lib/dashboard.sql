@@ -59,4 +59,9 @@ SELECT eventmkt.expose_property('Order Completed', 'amount', 'numeric', comment 
 	eventmkt.create_segment('buyers', on_event => 'Order Completed', comment => 'bought at least once'),
 	eventmkt.create_segment('lapsing', on_event => 'Order Completed', unless => '{Product Viewed}', unless_within => '14 days', comment => 'bought, but was not seen for two weeks'),
 	eventmkt.create_segment('gold buyers', all_of => '{gold,buyers}') \g /dev/null
+-- sizes as tracking would have left them: buyers of the day before, gold customers seen so far
+INSERT INTO eventmkt_data.segment_size (segment_id, at, members)
+	SELECT s.segment_id, d, count(DISTINCT e.profile_id) FROM eventmkt_data.segment s, generate_series(:'start'::timestamptz + interval '1 day', eventmkt.clock(), '1 day') d
+	JOIN eventmkt_data.event e ON e.occurred_at < d JOIN eventmkt_data.profile p ON p.profile_id = e.profile_id
+	WHERE s.name = 'buyers' AND e.name = 'Order Completed' OR s.name = 'gold' AND p.traits ->> 'tier' = 'gold' GROUP BY 1, 2;
 ANALYZE;

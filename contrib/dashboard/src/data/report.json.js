@@ -30,6 +30,8 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
     extract(epoch FROM median_time) AS median_seconds FROM eventmkt_bi.conversions ORDER BY goal, rule`) +
   list("cohorts", `SELECT cohort, week, profiles, active, retention FROM eventmkt_bi.cohorts
     WHERE cohort >= date_trunc('week', ${since})::date - 77 AND week < 12 ORDER BY cohort, week`) +
+  list("sizes", `SELECT DISTINCT ON (segment, at::date) segment, at::date AS day, members FROM eventmkt_bi.membership_sizes
+    WHERE at::date >= ${since} ORDER BY segment, at::date, at DESC`) +
   list("latency", `SELECT * FROM eventmkt_bi.latency ORDER BY period, rule, measure`) +
   list("queue", `SELECT what, n, oldest, extract(epoch FROM age) AS age_seconds FROM eventmkt_bi.queue`) +
   list("endpoints", `SELECT * FROM eventmkt_bi.endpoints ORDER BY endpoint`) +
