@@ -440,5 +440,28 @@ CREATE FUNCTION eventmkt.last_touch(tl eventmkt.timeline, VARIADIC events text[]
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_touch';
 COMMENT ON FUNCTION eventmkt.last_touch(tl eventmkt.timeline, VARIADIC events text[]) IS 'the key of the last event that has one, of the events named';
 
+-- roll-ups: what one person did in a period, mergeable
+CREATE FUNCTION eventmkt.rollup_add(state internal, at timestamptz, event text, item text, value numeric) RETURNS internal
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_rollup_add';
+COMMENT ON FUNCTION eventmkt.rollup_add(internal, timestamptz, text, text, numeric) IS 'part of aggregates';
+CREATE FUNCTION eventmkt.rollup_end(state internal) RETURNS bytea
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_rollup_end';
+COMMENT ON FUNCTION eventmkt.rollup_end(internal) IS 'part of aggregates';
+CREATE FUNCTION eventmkt.rollup_merge(a bytea, b bytea) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_rollup_merge';
+COMMENT ON FUNCTION eventmkt.rollup_merge(bytea, bytea) IS 'the roll-up of two periods of the same person';
+CREATE AGGREGATE eventmkt.rollup(at timestamptz, event text, item text, value numeric) (
+	SFUNC = eventmkt.rollup_add, STYPE = internal, SSPACE = 512, FINALFUNC = eventmkt.rollup_end, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE eventmkt.rollup(timestamptz, text, text, numeric) IS
+	'what one person did: active days, events and sums by name, items';
+CREATE AGGREGATE eventmkt.merge_rollups(bytea) (
+	SFUNC = eventmkt.rollup_merge, STYPE = bytea, SSPACE = 512, COMBINEFUNC = eventmkt.rollup_merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE eventmkt.merge_rollups(bytea) IS 'the roll-up of several periods of the same person';
+CREATE FUNCTION eventmkt.rollup_json(rollup bytea, top int DEFAULT 5) RETURNS json
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_rollup_json';
+COMMENT ON FUNCTION eventmkt.rollup_json(bytea, int) IS 'a roll-up as JSON, with its most frequent items';
+
 -- PUBLIC has nothing; grant_access() gives analysts what they need
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA eventmkt FROM PUBLIC;

@@ -35,6 +35,7 @@
 #define EMK_MAX_TAIL_BYTES			(24 * 1024 * 1024)	/* events not packed yet that a question over kept timelines holds in memory */
 #define EMK_MAX_TIMELINE_NAMES		65535		/* different event names of one timeline */
 #define EMK_MAX_PATTERN_BYTES		1000		/* sequence pattern */
+#define EMK_MAX_ROLLUP_ITEMS		1000		/* different items of one roll-up: the most frequent are kept */
 #define EMK_MAX_PERIODS				1000		/* periods of a retention question */
 
 #endif

@@ -190,3 +190,21 @@ REVOKE ALL ON FUNCTION eventmkt.tail_in(cstring), eventmkt.tail_out(eventmkt.tai
 	eventmkt.tail_save(internal), eventmkt.tail_load(bytea, internal), eventmkt.open_tail(),
 	eventmkt.with_tail(eventmkt.timeline, text, eventmkt.tail), eventmkt.tail_rows(eventmkt.tail), eventmkt.mark_merged() FROM PUBLIC;
 REVOKE ALL ON FUNCTION eventmkt.open_tail(text, timestamptz, text, jsonb, text, text) FROM PUBLIC;
+
+-- report: roll-ups
+CREATE FUNCTION eventmkt.keep_rollups(item_property text DEFAULT NULL, value_property text DEFAULT NULL, item_event text DEFAULT NULL)
+	RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_report_keep_rollups';
+COMMENT ON FUNCTION eventmkt.keep_rollups(text, text, text) IS
+	'lets the worker keep what each profile did by month, with a property that names items and one that is added up';
+CREATE FUNCTION eventmkt.drop_rollups() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_report_drop_rollups';
+COMMENT ON FUNCTION eventmkt.drop_rollups() IS 'ends the upkeep of roll-ups and removes them; timelines and events stay';
+CREATE FUNCTION eventmkt.yearly_summary(first_month date, months int DEFAULT 12, top int DEFAULT 5)
+	RETURNS TABLE (profile_id text, summary json) LANGUAGE sql STABLE PARALLEL SAFE ROWS 100000 AS $$
+	SELECT p.profile_id, eventmkt.rollup_json(eventmkt.merge_rollups(p.part), top) FROM eventmkt_bi.rollup_parts p
+	WHERE p.month OPERATOR(pg_catalog.>=) pg_catalog.date_trunc('month', first_month)::pg_catalog.date
+	AND p.month OPERATOR(pg_catalog.<) (pg_catalog.date_trunc('month', first_month)
+		OPERATOR(pg_catalog.+) pg_catalog.make_interval(months => months))::pg_catalog.date
+	GROUP BY p.profile_id $$;
+COMMENT ON FUNCTION eventmkt.yearly_summary(date, int, int) IS
+	'what each profile did in a year, or in as many months as asked for, as JSON: events, sums, top items, longest streak';
+REVOKE ALL ON FUNCTION eventmkt.keep_rollups(text, text, text), eventmkt.drop_rollups(), eventmkt.yearly_summary(date, int, int) FROM PUBLIC;

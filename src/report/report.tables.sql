@@ -482,3 +482,45 @@ COMMENT ON VIEW eventmkt_bi.profile_timelines IS
 COMMENT ON COLUMN eventmkt_bi.profile_timelines.profile_id IS 'canonical id of the person';
 COMMENT ON COLUMN eventmkt_bi.profile_timelines.t IS 'all their events as one packed value, for the functions over history';
 DROP TABLE IF EXISTS eventmkt_data.timeline;
+
+-- what each profile did, by month: derived, kept in the passes that keep timelines
+ALTER TABLE eventmkt_data.timeline_state ADD COLUMN IF NOT EXISTS rollups bool NOT NULL DEFAULT false;
+ALTER TABLE eventmkt_data.timeline_state ADD COLUMN IF NOT EXISTS item_property text COLLATE "C";	-- property that names an item
+ALTER TABLE eventmkt_data.timeline_state ADD COLUMN IF NOT EXISTS item_event text COLLATE "C";	-- the event whose items count; NULL: any
+ALTER TABLE eventmkt_data.timeline_state ADD COLUMN IF NOT EXISTS sum_property text COLLATE "C";	-- property that is added up
+CREATE TABLE IF NOT EXISTS eventmkt_data.rollup (
+	profile_id	text COLLATE "C" NOT NULL,		-- canonical when packed; a merge since then leaves marks
+	month		date NOT NULL,					-- its first day (UTC)
+	r			bytea NOT NULL,					-- see src/analytics/rollup.c
+	PRIMARY KEY (profile_id, month)
+);
+ALTER TABLE eventmkt_data.rollup SET (toast_tuple_target = 8160);
+COMMENT ON TABLE eventmkt_data.rollup IS 'what a profile did in a month: days, events, sums, items; derived, rebuilt at any time';
+
+-- Months that are packed, of profiles without a mark; and from the event table what is not packed yet, and all of marked profiles.
+CREATE OR REPLACE VIEW eventmkt_bi.rollup_parts AS
+	WITH state AS (SELECT s.packed_to, s.item_property, s.item_event, s.sum_property FROM eventmkt_data.timeline_state s WHERE s.rollups),
+	mark AS MATERIALIZED (SELECT DISTINCT l.profile_id AS id, COALESCE(a.profile_id, l.profile_id) AS c
+		FROM eventmkt_data.late_event l LEFT JOIN eventmkt_data.alias a ON a.alias = l.profile_id
+		WHERE l.occurred_at < (SELECT packed_to FROM state)),
+	hidden AS MATERIALIZED (SELECT m.id FROM mark m UNION SELECT m.c FROM mark m)
+	SELECT r.profile_id, r.month, r.r AS part FROM eventmkt_data.rollup r
+	WHERE NOT EXISTS (SELECT FROM hidden h WHERE h.id = r.profile_id)
+	UNION ALL
+	SELECT COALESCE(a.profile_id, e.profile_id), e.month, e.part FROM (
+		SELECT e.profile_id, pg_catalog.date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date AS month,
+			eventmkt.rollup(e.occurred_at, e.name, CASE WHEN s.item_event IS NULL OR e.name = s.item_event
+				THEN eventmkt.timeline_key(e.properties, s.item_property) END, eventmkt.timeline_value(e.properties, s.sum_property)) AS part
+		FROM eventmkt_data.event e CROSS JOIN state s
+		WHERE e.occurred_at >= (SELECT packed_to FROM state) AND e.depth = 0 AND e.conflict_of IS NULL GROUP BY 1, 2) e
+	LEFT JOIN eventmkt_data.alias a ON a.alias = e.profile_id
+	UNION ALL
+	SELECT m.c, pg_catalog.date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date,
+		eventmkt.rollup(e.occurred_at, e.name, CASE WHEN s.item_event IS NULL OR e.name = s.item_event
+			THEN eventmkt.timeline_key(e.properties, s.item_property) END, eventmkt.timeline_value(e.properties, s.sum_property))
+	FROM (SELECT k.c, k.c AS id FROM mark k UNION SELECT k.c, a.alias FROM mark k JOIN eventmkt_data.alias a ON a.profile_id = k.c) m
+	JOIN eventmkt_data.event e ON e.profile_id = m.id CROSS JOIN state s
+	WHERE e.occurred_at < (SELECT packed_to FROM state) AND e.depth = 0 AND e.conflict_of IS NULL GROUP BY 1, 2;
+COMMENT ON VIEW eventmkt_bi.rollup_parts IS
+	'what each profile did by month, in parts that eventmkt.merge_rollups() puts together; empty until keep_rollups()';
+COMMENT ON COLUMN eventmkt_bi.rollup_parts.month IS 'first day of the month, UTC';

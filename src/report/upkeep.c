@@ -1,5 +1,6 @@
 /*
- * upkeep.c: the upkeep of timelines, derived data: the events of one profile as one packed value.
+ * upkeep.c: the upkeep of timelines, derived data: the events of one profile as one packed value; and of roll-ups, what one profile did
+ * by month, where they are wanted too: the same passes, the same marks, other columns (rollup_upkeep.c).
  *
  * Words
  *   day        a day of UTC
@@ -30,6 +31,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "report/report.h"
+#include "report/rollup_upkeep.h"
 #include "report/tail.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -75,6 +77,16 @@ static EmkPlan packed_plan = {
 	"UPDATE eventmkt_data.timeline_state SET packed_to = $1",
 	1, {TIMESTAMPTZOID}
 };
+/* The months of the marked profiles, where roll-ups are kept, and those that have no event any more */
+#define ROLLED_AGAIN \
+	"rolled AS (INSERT INTO eventmkt_data.rollup (profile_id, month, r) SELECT m.c, " EMK_ROLLUP_MONTH ", " EMK_ROLLUP_COLUMNS " " \
+	"FROM member m JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.id " \
+	"JOIN eventmkt_data.timeline_state s ON s.rollups WHERE e.occurred_at OPERATOR(pg_catalog.<) $1 AND " EMK_ROLLUP_FILTER " " \
+	"GROUP BY 1, 2 ON CONFLICT (profile_id, month) DO UPDATE SET r = EXCLUDED.r RETURNING profile_id, month), " \
+	"unrolled AS (DELETE FROM eventmkt_data.rollup t USING (SELECT id FROM marked UNION SELECT id FROM member) m " \
+	"WHERE t.profile_id OPERATOR(pg_catalog.=) m.id AND NOT EXISTS (SELECT FROM rolled d " \
+	"WHERE d.profile_id OPERATOR(pg_catalog.=) t.profile_id AND d.month OPERATOR(pg_catalog.=) t.month)), "
+
 /*
  * One statement, so one snapshot: the marks that go are those whose events are read. A profile is rebuilt whole, from the events
  * under all its ids, and what stands under ids that are none of their own any more goes; marks of the open tail need nothing.
@@ -92,6 +104,7 @@ static EmkPlan rebuild_plan = {
 	"FROM member m JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) m.id "
 	"CROSS JOIN eventmkt_data.timeline_state s WHERE e.occurred_at OPERATOR(pg_catalog.<) $1 GROUP BY m.c "
 	"ON CONFLICT (profile_id) DO UPDATE SET t = EXCLUDED.t RETURNING profile_id), "
+	ROLLED_AGAIN
 	"dropped AS (DELETE FROM eventmkt_data.profile_timeline t USING (SELECT id FROM marked UNION SELECT id FROM member) m "
 	"WHERE t.profile_id OPERATOR(pg_catalog.=) m.id AND NOT EXISTS (SELECT FROM done d "
 	"WHERE d.profile_id OPERATOR(pg_catalog.=) t.profile_id)) "
@@ -117,6 +130,10 @@ static EmkPlan same_plan = {
 	"SELECT 1 FROM eventmkt_data.timeline_state WHERE key_property IS NOT DISTINCT FROM $1 "
 	"AND value_property IS NOT DISTINCT FROM $2",
 	2, {TEXTOID, TEXTOID}
+};
+
+static EmkPlan rollups_plan = {
+	"SELECT item_property, sum_property, item_event FROM eventmkt_data.timeline_state WHERE rollups", 0, {0}
 };
 
 static TimestampTz
@@ -156,6 +173,7 @@ pack_days(TimestampTz packed_to, TimestampTz sealed_to, int max_days)
 		Datum		args[2] = {TimestampTzGetDatum(packed_to), TimestampTzGetDatum(packed_to + USECS_PER_DAY)};
 
 		emk_spi_run(&pack_plan, args, NULL, false, 0);
+		emk_report_rollup_day(packed_to);
 		packed_to += USECS_PER_DAY;
 		run_time(&packed_plan, packed_to);
 	}
@@ -174,6 +192,7 @@ forget(TimestampTz now)
 											   Int32GetDatum(-1)));
 	run_time(&forget_plan, emk_clock_subtract(now, iv));
 	emk_spi_run(&forget_empty_plan, NULL, NULL, false, 0);
+	emk_report_rollup_forget(emk_clock_subtract(now, iv));
 }
 
 /* Returns days and profiles packed; *more: there is more to do at once. Inside open SPI, as the owner. */
@@ -256,8 +275,36 @@ emk_report_pack_timelines(PG_FUNCTION_ARGS)
 static void
 empty_tables(void)
 {
-	emk_spi_script("DELETE FROM eventmkt_data.timeline_state; TRUNCATE eventmkt_data.profile_timeline; "
+	emk_spi_script("DELETE FROM eventmkt_data.timeline_state; TRUNCATE eventmkt_data.profile_timeline, eventmkt_data.rollup; "
 				   "DELETE FROM eventmkt_data.late_event;");
+}
+
+void
+emk_report_start_upkeep(Datum *args, const char *nulls)
+{
+	emk_spi_run(&rollups_plan, NULL, NULL, false, 1);	/* what is wanted of roll-ups stays as it is */
+	if (SPI_processed > 0)
+	{
+		Datum		wanted[3];
+		char		wanted_nulls[4] = "   ";
+
+		for (int i = 0; i < 3; i++)
+		{
+			bool		isnull;
+
+			wanted[i] = emk_spi_datum(0, 1 + i, &isnull);
+			wanted_nulls[i] = isnull ? 'n' : ' ';
+		}
+		empty_tables();
+		emk_spi_run(&keep_plan, args, nulls, false, 0);
+		emk_report_want_rollups(wanted, wanted_nulls);
+	}
+	else
+	{
+		empty_tables();
+		emk_spi_run(&keep_plan, args, nulls, false, 0);
+	}
+	emk_setting_put("keep_timelines", "on");
 }
 
 PG_FUNCTION_INFO_V1(emk_report_keep_timelines);
@@ -277,9 +324,7 @@ emk_report_keep_timelines(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (emk_setting_get("keep_timelines") == NULL || emk_spi_run(&same_plan, args, nulls, false, 1) == 0)
 	{
-		empty_tables();
-		emk_spi_run(&keep_plan, args, nulls, false, 0);
-		emk_setting_put("keep_timelines", "on");
+		emk_report_start_upkeep(args, nulls);
 	}
 	SPI_finish();
 	emk_owner_leave(&owner);
