@@ -11,8 +11,13 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $jar = '/usr/share/java/postgresql.jar';
-my ($javac) = grep { -x } map { ("$_/javac", "$_/ecj") } split /:/, $ENV{PATH};
 my ($java) = grep { -x } map { "$_/java" } split /:/, $ENV{PATH};
+# a real javac, or Eclipse's compiler: by its library where there is one, as the command of Debian 13 does not find it
+my ($ecj) = grep { -e } '/usr/share/java/eclipse-jdt-core-compiler-batch.jar';
+my ($ecj_command) = grep { -x } map { "$_/ecj" } split /:/, $ENV{PATH};
+my @javac = $ecj && $java ? ($java, '-cp', $ecj, 'org.eclipse.jdt.internal.compiler.batch.Main', '-17')
+	: $ecj_command ? ($ecj_command, '-17')
+	: (grep { -x } map { "$_/javac" } split /:/, $ENV{PATH})[0] // ();
 my ($odbc) = grep { -e } glob('/usr/lib/*/odbc/psqlodbcw.so /usr/lib/odbc/psqlodbcw.so');
 my $dir = File::Temp->newdir;
 
@@ -102,8 +107,8 @@ SKIP: {
 }
 
 SKIP: {
-	skip 'libpostgresql-jdbc-java, Java or a compiler for it is not installed', 1 if !$java || !$javac || !-e $jar;
-	my ($out, $err) = run_driver($javac, '-proc:none', '-d', "$dir", $javac =~ /ecj$/ ? '-17' : (), '-cp', $jar, "$FindBin::Bin/lib/Jdbc.java");
+	skip 'libpostgresql-jdbc-java, Java or a compiler for it is not installed', 1 if !$java || !@javac || !-e $jar;
+	my ($out, $err) = run_driver(@javac, '-proc:none', '-d', "$dir", '-cp', $jar, "$FindBin::Bin/lib/Jdbc.java");
 	is($err, '', 'JDBC: the program is built');
 	($out, $err) = run_driver($java, '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto', '-cp', "$dir:$jar", 'Jdbc',
 		'jdbc:postgresql://127.0.0.1:' . $node->port . '/shop',
