@@ -36,7 +36,7 @@ static const AccessKind kinds[] = {
 		{"create_rule", "replace_rule", "enable_rule", "disable_rule", "drop_rule", "why_not", "traits_at", "backtest",
 			"backtest_summary", "estimate_rule", "yearly_summary", "clock", "statement_clock", "in_segment", "health",
 			"create_segment", "replace_segment", "drop_segment", "track_segment", "untrack_segment", "refresh_segment",
-			"segment_members_on", "create_template", "replace_template", "drop_template",
+			"segment_members_on", "sync_segment", "unsync_segment", "create_template", "replace_template", "drop_template",
 	"expose_property", "hide_property", "create_funnel", "replace_funnel", "drop_funnel", "create_goal", "drop_goal", "open_tail",
 	"tail_rows"}},
 	{"analyst", true, false, false, false, true,
@@ -46,7 +46,8 @@ static const AccessKind kinds[] = {
 		{"create_endpoint", "replace_endpoint", "enable_endpoint", "disable_endpoint", "drop_endpoint", "set_secret",
 			"rotate_secret", "redeliver", "redeliver_dead", "start_worker", "stop_worker", "run_due", "health", "adopt",
 			"advance_clock", "clock", "statement_clock", "in_segment", "change_setting", "make_partitions", "maintain",
-			"why_not", "traits_at", "undo_merge", "refresh_segment", "segment_members_on", "erase", "export",
+			"why_not", "traits_at", "undo_merge", "refresh_segment", "segment_members_on", "sync_segment",
+			"unsync_segment", "erase", "export",
 			"erase_profile", "export_profile", "expose_property", "hide_property", "create_funnel", "replace_funnel", "drop_funnel",
 	"create_goal", "drop_goal", "open_tail", "tail_rows"}},
 };

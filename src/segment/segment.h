@@ -32,6 +32,12 @@ extern void emk_segment_restore(void);
  */
 extern int	emk_segment_turn(int max, TimestampTz now, TimestampTz *next);
 
+/* Is the membership of any segment kept, as of the last turn? */
+extern bool emk_segment_any(void);
+
+/* Waits until no turn is under way; to the end of the transaction none is. In SPI, as the owner. */
+extern void emk_segment_lock(void);
+
 /* Sets aside the oldest work row, or puts off the first timer, after ERRORs that will not go away. In SPI, as the owner. */
 extern void emk_segment_set_aside(TimestampTz now);
 

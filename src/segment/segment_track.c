@@ -172,6 +172,18 @@ emk_segment_recheck(TimestampTz keep, TimestampTz now)
 		emk_spi_run(&all_again_plan, &arg, NULL, false, 0);
 }
 
+bool
+emk_segment_any(void)
+{
+	return emk_live_tracked() > 0;
+}
+
+void
+emk_segment_lock(void)
+{
+	(void) emk_live_lock(true);
+}
+
 uint64
 emk_segment_drop_old(TimestampTz keep, int limit)
 {

@@ -180,6 +180,8 @@ needs_gates(const EmkSend *s, EmkGateRun *run, TimestampTz now)
 	run->event_id = s->event_id;
 	run->delivery_id = &s->id;
 	run->verdict = EMK_PASS;
+	if (s->rule_id == 0)
+		return false;			/* what an endpoint is told of a segment: no rule has a say */
 	if (current != NULL && !current->enabled)
 	{
 		run->verdict = EMK_HOLD;

@@ -234,6 +234,7 @@ take_segments(int batch)
 {
 	int			n = emk_segment_turn(batch, emk_clock_now(), &next_segment);
 
+	n += emk_activate_turn(emk_clock_now(), &next_segment);
 	if (n > 0)
 		next_segment = DT_NOBEGIN;
 	return n;

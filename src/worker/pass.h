@@ -24,6 +24,12 @@ extern void emk_worker_fire(EmkPass *p);
 /* The body of a message: JSON text, palloc'd. `traits` are those of the moment of the decision. */
 extern char *emk_worker_body(const EmkRun *run, const EmkRule *rule, const char *user_id, Jsonb *traits, TimestampTz now);
 
+/*
+ * activate.c: one step of every line from a segment to an endpoint; returns what was done. *next is brought forward to when to look
+ * again at a message that is under way. After emk_segment_turn(), inside SPI, as the owner.
+ */
+extern int	emk_activate_turn(TimestampTz now, TimestampTz *next);
+
 /* Makes partitions ahead, drops what retention makes old, a bounded number of rows; true: there is more to drop. */
 extern bool emk_worker_maintain(TimestampTz now);
 

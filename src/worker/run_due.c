@@ -42,6 +42,7 @@ handle(int max, bool *more)
 	EmkPass		p = {emk_clock_now()};
 	TimestampTz next;
 	int			segments = emk_segment_turn(max, p.now, &next);	/* first: what it tells is work */
+	int			told = emk_activate_turn(p.now, &next);
 	int			worked = emk_trigger_take_work(max, 0, 1, p.now, &p.due, &p.decisions);
 	int			due = 0;
 
@@ -52,8 +53,8 @@ handle(int max, bool *more)
 		due = emk_trigger_take_due(max - worked, DT_NOBEGIN, p.now, &p.due);
 		emk_worker_fire(&p);
 	}
-	*more = worked + due + segments > 0;
-	return worked + due + segments;
+	*more = worked + due + segments + told > 0;
+	return worked + due + segments + told;
 }
 
 /*

@@ -20,3 +20,13 @@ COMMENT ON FUNCTION eventmkt.maintain() IS
 	'makes partitions ahead and drops what retention and dedupe_window make old, at most 10,000 deliveries and changes of traits a call; '
 	'the worker does it every hour';
 REVOKE ALL ON FUNCTION eventmkt.run_due(int), eventmkt.maintain() FROM PUBLIC;
+
+-- segments to endpoints
+CREATE FUNCTION eventmkt.sync_segment(segment text, endpoint text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_activate_sync';
+COMMENT ON FUNCTION eventmkt.sync_segment(text, text) IS
+	'tells an endpoint who is in a tracked segment, then who comes and who leaves, in batches; again: goes on after a message that died';
+CREATE FUNCTION eventmkt.unsync_segment(segment text, endpoint text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_activate_unsync';
+COMMENT ON FUNCTION eventmkt.unsync_segment(text, text) IS 'ends that; the endpoint is told nothing of it';
+REVOKE ALL ON FUNCTION eventmkt.sync_segment(text, text), eventmkt.unsync_segment(text, text) FROM PUBLIC;

@@ -64,7 +64,7 @@ UNION ALL
 	SELECT 'attempt_without_delivery', a.delivery_id::text, 'attempt ' || a.attempt
 	FROM eventmkt_data.attempt a WHERE NOT EXISTS (SELECT FROM d WHERE d.id = a.delivery_id)
 UNION ALL
-	SELECT 'run_sent_twice', run_id::text, string_agg(id::text, ', ') FROM d GROUP BY run_id HAVING count(*) > 1
+	SELECT 'run_sent_twice', run_id::text, string_agg(id::text, ', ') FROM d WHERE run_id <> 0 GROUP BY run_id HAVING count(*) > 1
 UNION ALL
 	SELECT 'run_ended_twice', run_id::text, all_of_them FROM of_run
 	WHERE n > 1 AND NOT (:redeliver = 1 AND n - dead <= 1 AND deliveries = 1)
