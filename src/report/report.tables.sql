@@ -523,4 +523,6 @@ CREATE OR REPLACE VIEW eventmkt_bi.rollup_parts AS
 	WHERE e.occurred_at < (SELECT packed_to FROM state) AND e.depth = 0 AND e.conflict_of IS NULL GROUP BY 1, 2;
 COMMENT ON VIEW eventmkt_bi.rollup_parts IS
 	'what each profile did by month, in parts that eventmkt.merge_rollups() puts together; empty until keep_rollups()';
+COMMENT ON COLUMN eventmkt_bi.rollup_parts.profile_id IS 'canonical id of the person';
 COMMENT ON COLUMN eventmkt_bi.rollup_parts.month IS 'first day of the month, UTC';
+COMMENT ON COLUMN eventmkt_bi.rollup_parts.part IS 'what they did in it, packed: eventmkt.merge_rollups() joins parts, eventmkt.rollup_json() reads them';
