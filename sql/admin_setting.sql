@@ -16,16 +16,17 @@ SELECT r.* FROM (VALUES (1, NULL, 'x'), (2, '', 'x'), (3, 'clock_offset', '1'), 
 	(6, 'data_version', '9'), (7, 'eventmkt.workers', '2'), (8, 'partition_period', 'month'), (9, 'partition_period', ''), (10, 'retention', 'long'),
 	(11, 'retention', '-1 day'), (12, 'retention', '1 hour'), (13, 'retention', '0'), (14, 'retention', '1000 years'), (15, 'retention', '178000000 years'),
 	(16, 'dedupe_window', '1 second'), (17, 'dedupe_window', '11 years'), (18, 'dedupe_window', '1 month -40 days'), (19, 'node', '-1'),
-	(20, 'node', '1024'), (21, 'node', '1x'), (22, 'node', ''), (23, 'node', '99999999999999999999'), (24, 'node', ' 1')) v (n, key, value),
+	(20, 'node', '1024'), (21, 'node', '1x'), (22, 'node', ''), (23, 'node', '99999999999999999999'), (24, 'node', ' 1'), (25, 'profile_burst', '0'),
+	(26, 'profile_burst', '1000001'), (27, 'profile_burst', '1e3')) v (n, key, value),
 	LATERAL pg_temp.refused(v.key, v.value) r ORDER BY n;
 \pset format aligned
 SELECT key, value FROM eventmkt_data.setting WHERE key IN ('retention', 'dedupe_window', 'partition_period', 'node');
 -- stored in one spelling, whatever the session's style
 SET intervalstyle = sql_standard;
-SELECT r.state FROM (VALUES ('partition_period', 'day'), ('retention', '30 days'), ('dedupe_window', '1 12:00:00'), ('node', '7')) v (key, value),
+SELECT r.state FROM (VALUES ('partition_period', 'day'), ('retention', '30 days'), ('dedupe_window', '1 12:00:00'), ('node', '7'), ('profile_burst', '007')) v (key, value),
 	LATERAL pg_temp.refused(v.key, v.value) r;
 RESET intervalstyle;
-SELECT key, value FROM eventmkt_data.setting WHERE key IN ('retention', 'dedupe_window', 'partition_period', 'node') ORDER BY key;
+SELECT key, value FROM eventmkt_data.setting WHERE key IN ('retention', 'dedupe_window', 'partition_period', 'profile_burst', 'node') ORDER BY key;
 SELECT eventmkt.track('u', 'E') >> 53 AS node;
 SELECT eventmkt.change_setting('dedupe_window', NULL), eventmkt.change_setting('partition_period', NULL);
 SELECT key FROM eventmkt_data.setting WHERE key IN ('retention', 'dedupe_window', 'partition_period', 'node') ORDER BY key;

@@ -27,7 +27,7 @@ COMMENT ON FUNCTION eventmkt.advance_clock(interval) IS
 CREATE FUNCTION eventmkt.change_setting(key text, value text) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_change_setting';
 COMMENT ON FUNCTION eventmkt.change_setting(text, text) IS
-	'changes a setting of this database: partition_period, retention, dedupe_window, node; NULL puts the default back';
+	'changes a setting of this database: partition_period, retention, dedupe_window, profile_burst, node; NULL puts the default back';
 
 CREATE FUNCTION eventmkt.health() RETURNS TABLE ("check" text, state text, detail text, hint text)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_health';

@@ -94,6 +94,19 @@ check_window(const char *key, const char *value)
 }
 
 static char *
+check_burst(const char *key, const char *value)
+{
+	char	   *end = NULL;
+	long		n = value ? strtol(value, &end, 10) : 0;
+
+	if (value == NULL)
+		return NULL;
+	if (value[0] < '0' || value[0] > '9' || *end != '\0' || n < 1 || n > EMK_MAX_PROFILE_BURST)
+		refuse(key, value, psprintf("It is a number from 1 to %d.", EMK_MAX_PROFILE_BURST));
+	return psprintf("%ld", n);
+}
+
+static char *
 check_node(const char *key, const char *value)
 {
 	char	   *end = NULL;
@@ -117,6 +130,7 @@ static const Tunable tunables[] = {
 	{"partition_period", check_period},
 	{"retention", check_retention},
 	{"dedupe_window", check_window},
+	{"profile_burst", check_burst},
 	{"node", check_node}
 };
 
@@ -144,8 +158,8 @@ emk_admin_change_setting(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is no setting that can be changed here", key),
-				 errhint("There are partition_period, retention, dedupe_window and node; what begins with \"eventmkt.\" is set "
-						 "in postgresql.conf or by ALTER SYSTEM.")));
+				 errhint("There are partition_period, retention, dedupe_window, profile_burst and node; what begins with "
+						 "\"eventmkt.\" is set in postgresql.conf or by ALTER SYSTEM.")));
 	nest = emk_admin_pin();
 	emk_admin_pin_setting("client_min_messages", "notice");
 	emk_owner_enter(&owner);

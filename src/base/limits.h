@@ -21,6 +21,8 @@
 #define EMK_MAX_UNLESS				100			/* cancelling event names of one rule */
 #define EMK_MAX_CONDITION_BYTES		8192		/* a compiled condition */
 #define EMK_MAX_DEPTH				8			/* engine-made events caused by engine-made events */
+#define EMK_PROFILE_BURST			1000		/* events of one profile and name that begin runs in a minute (setting profile_burst) */
+#define EMK_MAX_PROFILE_BURST		1000000
 #define EMK_MAX_FUTURE_SECONDS		3600		/* how far ahead of the clock an event may be stamped */
 #define EMK_MAX_RESPONSE_BYTES		(64 * 1024)	/* read of an endpoint's answer */
 #define EMK_MAX_EXCERPT_BYTES		1024		/* kept of an endpoint's answer */

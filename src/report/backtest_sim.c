@@ -227,5 +227,7 @@ emk_report_simulate(EmkBacktest *b, const EmkTried *tried, EmkPerson *p)
 		else
 			break;
 	}
+	emk_trigger_replay_end(s.runs);
+	tell(&s);
 	tell_waiting(&s);
 }

@@ -64,7 +64,7 @@ as_item(const EmkTake *t, const EmkRun *run, const char *profile_id, EmkItem *it
 	memset(item, 0, sizeof(*item));
 	item->kind = 'e';
 	item->event_id = run->event_id;
-	item->raw_id = item->profile_id = profile_id;
+	item->profile_id = profile_id;
 	item->occurred_at = run->event_at;
 	item->name = run->event_name;
 	item->properties = run->properties;

@@ -15,7 +15,7 @@
 #define MAX_WINDOW_EVENTS 100000
 
 static EmkPlan history_plan = {
-	"SELECT e.event_id, e.name, e.properties, e.occurred_at, e.message_id, e.received_at, e.depth "
+	"SELECT e.event_id, e.name, e.properties, e.occurred_at, e.message_id, e.received_at, e.depth, e.profile_id "
 	"FROM eventmkt_data.event e WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($1) "
 	"AND ($2 OPERATOR(pg_catalog.=) '*' AND e.depth OPERATOR(pg_catalog.=) 0 OR e.name OPERATOR(pg_catalog.=) $2) "
 	"AND e.occurred_at OPERATOR(pg_catalog.>=) $3 AND e.occurred_at OPERATOR(pg_catalog.<=) $4 "
@@ -123,7 +123,7 @@ matching(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char 
 		memset(it, 0, sizeof(*it));
 		it->kind = 'e';
 		it->event_id = emk_spi_int8(i, 1, 0);
-		it->raw_id = it->profile_id = profile_id;
+		it->profile_id = profile_id;
 		it->name = emk_spi_text(i, 2);
 		it->properties = DatumGetJsonbPCopy(emk_spi_datum(i, 3, &isnull));
 		it->occurred_at = DatumGetTimestampTz(emk_spi_datum(i, 4, &isnull));
@@ -133,7 +133,11 @@ matching(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char 
 		it->depth = isnull ? 0 : DatumGetInt16(d);
 		it->traits = traits;
 		if (matches(rule, it, key))
+		{
+			SPI_tuptable = rows;
+			it->raw_id = emk_spi_text(i, 8);
 			k++;
+		}
 		if (n > MAX_WINDOW_EVENTS)
 			*complete_to = it->occurred_at;
 	}

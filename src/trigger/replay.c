@@ -77,7 +77,7 @@ sweep(EmkReplay *r)
 TimestampTz
 emk_trigger_replay_wake(const EmkReplay *r)
 {
-	TimestampTz wake = DT_NOEND;
+	TimestampTz wake = emk_trigger_storm_end(&r->t);
 
 	for (int i = 0; i < r->t.runs.n; i++)
 		if (!r->t.runs.v[i]->gone)
@@ -99,7 +99,10 @@ compare_due(const void *a, const void *b)
 void
 emk_trigger_replay_due(EmkReplay *r, TimestampTz now, EmkRuns *due)
 {
+	int			minutes;
+
 	due->n = 0;
+	emk_trigger_tell_storms(&r->t, now, &minutes);
 	for (int i = 0; i < r->t.runs.n; i++)
 	{
 		EmkRun	   *run = r->t.runs.v[i];
@@ -118,6 +121,14 @@ void
 emk_trigger_replay_put(EmkReplay *r, EmkRun *run)
 {
 	emk_trigger_add(&r->t, run);
+}
+
+void
+emk_trigger_replay_end(EmkReplay *r)
+{
+	int			minutes;
+
+	emk_trigger_tell_storms(&r->t, DT_NOEND, &minutes);
 }
 
 void

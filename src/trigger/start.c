@@ -6,6 +6,8 @@
  *   a run, event before it        → move_back() where the older event decides, else nothing
  *   a run, event within it        → refresh() by on_repeat
  *
+ * begin() asks whether its profile is in a storm.
+ *
  * The result does not depend on the order in which events arrive; ties of occurred_at are ordered by message id and properties.
  */
 #include "postgres.h"
@@ -72,8 +74,11 @@ make_run(EmkHistory *history, const EmkRule *rule, const EmkItem *item, const ch
 static void
 begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int64 slot)
 {
-	EmkRun	   *run = make_run(t->history, rule, item, key, slot, t->now);
+	EmkRun	   *run;
 
+	if (emk_trigger_in_storm(t, rule, item, key))
+		return;
+	run = make_run(t->history, rule, item, key, slot, t->now);
 	emk_trigger_add(t, run);
 	if (rule->at_least > 1 ||
 		(has_delay(rule) && rule->on_repeat != EMK_REPEAT_PARALLEL && item->occurred_at < t->now - ABSORB_AGE))

@@ -192,11 +192,13 @@ emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *du
 	t.nbuckets = EMK_TAKE_BUCKETS;
 	t.buckets = palloc0(sizeof(EmkRun *) * EMK_TAKE_BUCKETS);
 	emk_trigger_load(&t, items, n);
+	emk_trigger_expect_storms(&t, items, n);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		process(&t, &items[i]);
 	}
+	emk_trigger_end_storms(&t);
 	emk_trigger_absorb(&t);
 	emk_trigger_late_cancels(&t, items, n);
 	emk_trigger_save(&t, due);

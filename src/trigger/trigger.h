@@ -56,7 +56,7 @@ typedef struct EmkItem
 {
 	char		kind;
 	int64		event_id;
-	const char *raw_id;			/* as in the event */
+	const char *raw_id;			/* as in the event; NULL: one that began a run before */
 	const char *profile_id;		/* canonical */
 	TimestampTz occurred_at;
 	int32	   *rules;
@@ -141,7 +141,8 @@ extern void emk_trigger_rearm(EmkRun *run, TimestampTz at, int64 event_id, const
  * needs an open SPI connection for those only. Everything lives in the current memory context.
  *
  * item: items[i] happens. due: takes the runs that want to be looked at until `now`, in the order of their due times; put gives one
- * back. wake: when the next run wants to be looked at, DT_NOEND for never. live: the runs that there are.
+ * back. wake: when the next run wants to be looked at, or a storm is over; DT_NOEND for never. end: a storm that goes on is told.
+ * live: the runs that there are.
  */
 typedef struct EmkReplay EmkReplay;
 extern EmkReplay *emk_trigger_replay(EmkHistory *history, EmkDecisions *decisions);
@@ -149,6 +150,7 @@ extern void emk_trigger_replay_item(EmkReplay *r, int i);
 extern TimestampTz emk_trigger_replay_wake(const EmkReplay *r);
 extern void emk_trigger_replay_due(EmkReplay *r, TimestampTz now, EmkRuns *due);
 extern void emk_trigger_replay_put(EmkReplay *r, EmkRun *run);
+extern void emk_trigger_replay_end(EmkReplay *r);
 extern void emk_trigger_replay_live(const EmkReplay *r, EmkRuns *live);
 /* items[] from this index on are not before `at` */
 extern int	emk_trigger_history_from(const EmkHistory *h, TimestampTz at);

@@ -10,6 +10,7 @@
 #define EMK_TAKE_BUCKETS 8192	/* power of two, as that of a replay */
 
 typedef struct EmkEdges EmkEdges;
+typedef struct EmkStorms EmkStorms;
 
 typedef struct EmkTake
 {
@@ -22,6 +23,8 @@ typedef struct EmkTake
 	EmkRuns		fresh;			/* new runs that may repeat what was decided already */
 	EmkEdges   *edges;			/* counts read so far, of one profile: see lookback.c */
 	const char *edges_of;
+	EmkStorms  *storms;			/* see storm.c */
+	int			burst;			/* the limit, once read */
 } EmkTake;
 
 /* store.c */
@@ -59,6 +62,17 @@ extern bool emk_trigger_next_start(EmkHistory *history, const EmkRule *rule, con
 
 /* take.c: one event or merge does what its rules ask */
 extern void emk_trigger_obey(EmkTake *t, const EmkRule *rule, const EmkItem *item);
+
+/*
+ * storm.c. expect: asks for all events of a batch at once. in: is this event beyond what its profile may begin in its minute? Then it is
+ * counted, for the decisions that end writes. tell: those of the minutes that are over by `until`; returns the events. storm_end: when
+ * there will be some to tell, DT_NOEND for never.
+ */
+extern void emk_trigger_expect_storms(EmkTake *t, const EmkItem *items, int n);
+extern bool emk_trigger_in_storm(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
+extern void emk_trigger_end_storms(EmkTake *t);
+extern int	emk_trigger_tell_storms(EmkTake *t, TimestampTz until, int *minutes);
+extern TimestampTz emk_trigger_storm_end(const EmkTake *t);
 
 /* follow.c */
 extern void emk_trigger_merge(EmkTake *t, const EmkItem *item);

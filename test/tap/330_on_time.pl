@@ -90,6 +90,36 @@ is(sql(q{SELECT count(*), max(depth) FROM eventmkt_data.event WHERE profile_id =
 is(scalar(() = $sink->requests('/ok/circle')), 9, 'one message a link, and the first');
 sql(q{SELECT eventmkt.drop_rule('circle')});
 
+# ---- a storm of one person: 20,000 events in seconds beside normal traffic. He gets what the limit allows, and nobody else waits (S17)
+create_endpoint($node, 'calm', $sink, '/ok/calm');
+sql(q{SELECT eventmkt.create_rule('calm', on_event => 'Calm', send_to => 'calm');
+	SELECT eventmkt.create_rule('wild', on_event => 'Wild', send_to => 'hook')});
+# the traffic: an event each 20 ms, committed by itself, before, during and after the storm
+my $traffic = $node->background_psql('postgres');
+$traffic->query_safe('SET client_min_messages = error');
+$traffic->query_until(qr/going/, q{\echo going
+DO $$ BEGIN FOR i IN 1 .. 300 LOOP PERFORM eventmkt.track('calm' || i, 'Calm'); COMMIT; PERFORM pg_sleep(0.02); END LOOP; END $$;
+\echo gone
+});
+sql(q{SELECT count(eventmkt.track('wild', 'Wild', '{}', date_trunc('minute', eventmkt.clock()) - interval '1 minute' + i * interval '2 ms'))
+	FROM generate_series(1, 10000) i}) for 1 .. 2;
+$traffic->query_until(qr/gone/, "\n");
+$traffic->quit;
+ok(wait_for_sql($node, q{SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'calm' AND status = 'delivered'}, 300, 20), 'all others get their message');
+my $calm = sql(q{SELECT round(1000 * max(extract(epoch FROM a.started_at + c.ahead - e.received_at))) FROM eventmkt_data.delivery d
+	JOIN eventmkt_data.attempt a ON a.delivery_id = d.id JOIN eventmkt_data.event e ON e.event_id = d.event_id,
+	(SELECT eventmkt.clock() - clock_timestamp() AS ahead) c WHERE d.rule = 'calm'});
+cmp_ok(abs($calm), '<', 1000, "beside a storm too: event to request in $calm ms at most");
+ok(wait_for_sql($node, q{SELECT count(*) FROM eventmkt_data.work}, 0, 30), 'the storm passes');
+ok(wait_for_sql($node, q{SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'wild' AND status <> 'delivered'}, 0, 30), 'and so do its messages');
+# two calls may have fallen in two minutes
+my ($wild, $surplus) = split /\|/, sql(q{SELECT (SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'wild'),
+	(SELECT sum((facts ->> 'count')::int) FROM eventmkt_data.decision WHERE rule = 'wild' AND outcome = 'suppressed' AND reason = 'storm')});
+ok($wild >= 1000 && $wild <= 3000, "$wild messages of 20,000 events");
+is($wild + $surplus, 20000, 'the decisions tell of the others');
+like(slurp_file($node->logfile), qr/LOG:  eventmkt: a storm: [0-9]+ starts beyond the limit of 1000 events/, 'so does the log');
+unlike(slurp_file($node->logfile), qr/a storm.*wild/, 'which does not say whose');
+
 # ---- several workers: runs of many people, each decided and sent once
 $node->append_conf('postgresql.conf', 'eventmkt.workers = 4');
 $node->reload;
