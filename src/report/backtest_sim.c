@@ -210,7 +210,9 @@ emk_report_simulate(EmkBacktest *b, const EmkTried *tried, EmkPerson *p)
 	{
 		TimestampTz wake = emk_trigger_replay_wake(s.runs);
 
-		if (wake <= b->to && (i == p->n || wake < p->items[i].occurred_at))
+		CHECK_FOR_INTERRUPTS();
+		/* DT_NOEND: nothing waits; a backtest without an end may not take that for a time that comes */
+		if (wake < DT_NOEND && wake <= b->to && (i == p->n || wake < p->items[i].occurred_at))
 		{
 			s.now = Max(s.now, wake);
 			emk_trigger_replay_due(s.runs, s.now, &s.due);
