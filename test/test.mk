@@ -30,3 +30,7 @@ dist: META.json
 	@git archive --prefix=eventmkt-$(VERSION)/ --add-file=META.json -o eventmkt-$(VERSION).zip HEAD
 	@echo eventmkt-$(VERSION).zip
 VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" eventmkt.control)
+# the suites on a server with AddressSanitizer; ARGS="regress=rule_match" runs some of them
+.PHONY: test-asan
+test-asan:
+	@test/asan $(ARGS)
