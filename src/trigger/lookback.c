@@ -317,3 +317,22 @@ emk_trigger_next_start(EmkHistory *h, const EmkRule *rule, const EmkRun *run, Ti
 		}
 	return false;
 }
+
+/* Who was in the audience then is not known any more: every starting event of the key counts. */
+bool
+emk_trigger_is_followed(const EmkRule *rule, const EmkRun *run, TimestampTz to)
+{
+	TimestampTz complete_to;
+	EmkItem    *all;
+	int			n = matching(NULL, rule, run->profile_id, run->key, NULL, run->event_at, to, &all, &complete_to);
+
+	for (int i = n - 1; i >= 0; i--)
+	{
+		int			c = emk_trigger_compare(all[i].occurred_at, all[i].message_id, all[i].properties, run->event_at, run->message_id,
+											run->properties);
+
+		if (c > 0 || (c == 0 && all[i].event_id > run->event_id))
+			return true;
+	}
+	return false;
+}

@@ -4,6 +4,7 @@
  *   no run                        → begin()
  *   a run, event after its due_at → the run is set aside, begin()
  *   a run, event before it        → move_back() where the older event decides, else nothing
+ *   a run, event so long before it that it was over when the run began → begin(), beside it
  *   a run, event within it        → refresh() by on_repeat
  *
  * begin() asks whether its profile is in a storm.
@@ -30,6 +31,12 @@ static bool
 has_delay(const EmkRule *rule)
 {
 	return rule->after.time != 0 || rule->after.day != 0 || rule->after.month != 0;
+}
+
+bool
+emk_trigger_debounces(const EmkRule *rule)
+{
+	return has_delay(rule) && rule->on_repeat == EMK_REPEAT_DEBOUNCE && !rule->lapse && rule->at_least <= 1;
 }
 
 static void
@@ -72,15 +79,16 @@ make_run(EmkHistory *history, const EmkRule *rule, const EmkItem *item, const ch
 }
 
 static void
-begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int64 slot)
+begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int64 slot, bool late)
 {
 	EmkRun	   *run;
 
 	if (emk_trigger_in_storm(t, rule, item, key))
 		return;
 	run = make_run(t->history, rule, item, key, slot, t->now);
+	run->late = late;
 	emk_trigger_add(t, run);
-	if (rule->at_least > 1 ||
+	if (rule->at_least > 1 || late ||
 		(has_delay(rule) && rule->on_repeat != EMK_REPEAT_PARALLEL && item->occurred_at < t->now - ABSORB_AGE))
 		emk_trigger_push(&t->fresh, run);
 }
@@ -133,13 +141,13 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 	if (rule->on_repeat == EMK_REPEAT_PARALLEL || !has_delay(rule))
 	{
 		if (!emk_trigger_has_event(t, item->profile_id, rule->rule_id, item->event_id))
-			begin(t, rule, item, key, item->event_id);
+			begin(t, rule, item, key, item->event_id, false);
 		return;
 	}
 	run = open_run(t, item->profile_id, rule, key);
 	if (run == NULL)
 	{
-		begin(t, rule, item, key, 0);
+		begin(t, rule, item, key, 0, false);
 		return;
 	}
 	if (run->event_id == item->event_id)
@@ -154,11 +162,14 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 		/* it fell due before this event: to be decided for itself */
 		run->slot = run->event_id;
 		run->dirty = true;
-		begin(t, rule, item, key, 0);
+		begin(t, rule, item, key, 0, false);
 	}
 	else if (emk_clock_add(item->occurred_at, &own->after) < run->started_at && !rule->lapse &&
-			 own->on_repeat != EMK_REPEAT_DEBOUNCE)
-		begin(t, rule, item, key, item->event_id);
+			 (own->on_repeat != EMK_REPEAT_DEBOUNCE || emk_trigger_debounces(rule)))
+	{
+		if (!emk_trigger_has_event(t, item->profile_id, rule->rule_id, item->event_id))
+			begin(t, rule, item, key, item->event_id, emk_trigger_debounces(rule));
+	}
 	else if (item->occurred_at < run->started_at)
 		move_back(run, own, item);
 	else if (c > 0)

@@ -66,7 +66,13 @@ static EmkPlan next_wake_plan = {
 };
 /* what was decided, or is on its way, for the same rule, profile and key with a start at or after ours */
 static EmkPlan absorb_plan = {
-	"SELECT u.ord::pg_catalog.int4 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"SELECT u.ord::pg_catalog.int4, EXISTS (SELECT 1 FROM eventmkt_data.decision d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
+	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
+	"AND d.started_at OPERATOR(pg_catalog.=) u.started_at AND d.run_id IS NOT NULL "
+	"AND d.decided_at OPERATOR(pg_catalog.>=) (u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)) "
+	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
+	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
+	"AND d.started_at OPERATOR(pg_catalog.=) u.started_at) FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 	"pg_catalog.unnest($4)) WITH ORDINALITY AS u (profile_id, rule_id, key, started_at, ord) "
 	"WHERE EXISTS (SELECT 1 FROM eventmkt_data.decision d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
 	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
@@ -380,9 +386,19 @@ lock_people(const EmkRuns *runs)
 		}
 }
 
+/* Does a late debounced start belong to a later one? In order it would have been refreshed by what came within its delay. */
+static bool
+is_superseded(const EmkRun *run)
+{
+	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
+
+	return rule == NULL || !emk_trigger_debounces(rule) ||
+		emk_trigger_is_followed(rule, run, emk_clock_add(run->event_at, &rule->after));
+}
+
 /*
  * A late event that would start a run which was decided already, or is on its way, belongs to that decision: such fresh runs
- * end here without a row.
+ * end here without a row. A debounced one that was over before the decided one began has been nobody's yet: it stays.
  */
 void
 emk_trigger_absorb(EmkTake *t)
@@ -390,12 +406,14 @@ emk_trigger_absorb(EmkTake *t)
 	int			n = t->fresh.n;
 	Datum	   *v[4];
 	Datum		args[4];
+	bool	   *ask;
 
 	if (n == 0)
 		return;
 	lock_people(&t->fresh);
 	for (int c = 0; c < 4; c++)
 		v[c] = palloc(sizeof(Datum) * n);
+	ask = palloc(sizeof(bool) * n);
 	for (int i = 0; i < n; i++)
 	{
 		const EmkRun *r = t->fresh.v[i];
@@ -404,6 +422,7 @@ emk_trigger_absorb(EmkTake *t)
 		v[1][i] = Int32GetDatum(r->rule_id);
 		v[2][i] = CStringGetTextDatum(r->key);
 		v[3][i] = TimestampTzGetDatum(r->started_at);
+		ask[i] = r->late;
 	}
 	args[0] = emk_spi_array(v[0], NULL, n, TEXTOID);
 	args[1] = emk_spi_array(v[1], NULL, n, INT4OID);
@@ -411,7 +430,16 @@ emk_trigger_absorb(EmkTake *t)
 	args[3] = emk_spi_array(v[3], NULL, n, TIMESTAMPTZOID);
 	emk_spi_run(&absorb_plan, args, NULL, false, 0);
 	for (uint64 row = 0; row < SPI_processed; row++)
-		t->fresh.v[emk_spi_int4(row, 1, 0) - 1]->gone = true;
+	{
+		int			i = emk_spi_int4(row, 1, 0) - 1;
+
+		ask[i] = true;
+		if (emk_spi_bool(row, 2, false))
+			t->fresh.v[i]->gone = true;
+	}
+	for (int i = 0; i < n; i++)
+		if (ask[i] && !t->fresh.v[i]->gone)
+			t->fresh.v[i]->gone = is_superseded(t->fresh.v[i]);
 }
 
 /* Writes what changed; new runs that are due already go to `due` and never become rows. */

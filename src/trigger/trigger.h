@@ -46,6 +46,7 @@ typedef struct EmkRun
 	bool		stored;			/* it has a row, at tid, locked by us */
 	bool		dirty;			/* the row is behind */
 	bool		gone;			/* ended */
+	bool		late;			/* debounce: it began although a later one lives; only the history knows whether it may */
 	ItemPointerData tid;
 	uint32		hash;			/* of profile and rule; chain of the pass's look-up table */
 	struct EmkRun *next;

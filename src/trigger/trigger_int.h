@@ -43,6 +43,8 @@ extern void emk_trigger_delete(EmkRun **runs, int n);
 
 /* start.c */
 extern void emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
+/* Of the starts of the rule only those fire that none follows within its delay */
+extern bool emk_trigger_debounces(const EmkRule *rule);
 extern void emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item);
 /* A condition failed: counted against the rule, but not in a replay */
 extern void emk_trigger_failed(const EmkTake *t, const EmkRule *rule, const char *error);
@@ -59,6 +61,8 @@ extern int	emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *ite
 /* the first starting event after `after`, for a run that begins anew; false when there is none */
 extern bool emk_trigger_next_start(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz after,
 								   EmkItem *out);
+/* does a starting event follow the run's, in event order, at `to` at the latest? From the tables; not for counts */
+extern bool emk_trigger_is_followed(const EmkRule *rule, const EmkRun *run, TimestampTz to);
 
 /* take.c: one event or merge does what its rules ask */
 extern void emk_trigger_obey(EmkTake *t, const EmkRule *rule, const EmkItem *item);
