@@ -35,8 +35,8 @@ extern int	emk_segment_turn(int max, TimestampTz now, TimestampTz *next);
 /* Is the membership of any segment kept, as of the last turn? */
 extern bool emk_segment_any(void);
 
-/* Waits until no turn is under way; to the end of the transaction none is. In SPI, as the owner. */
-extern void emk_segment_lock(void);
+/* Keeps other turns away to the end of the transaction; false: one is under way and we were not to wait. In SPI, as the owner. */
+extern bool emk_segment_lock(bool wait);
 
 /* Sets aside the oldest work row, or puts off the first timer, after ERRORs that will not go away. In SPI, as the owner. */
 extern void emk_segment_set_aside(TimestampTz now);

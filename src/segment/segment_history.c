@@ -25,11 +25,12 @@ static EmkPlan seen_plan = {
 	"WHERE e.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\"))", 1, {TEXTARRAYOID}
 };
 static EmkPlan events_plan = {
-	"SELECT u.n, e.occurred_at, e.name, CASE WHEN $6 THEN e.properties END, e.depth OPERATOR(pg_catalog.=) 0, u.own "
+	"SELECT u.n, e.occurred_at, e.name, CASE WHEN $6 THEN e.properties END, e.app, u.own "
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($7)) "
-	"AS u (id, n, since, own) JOIN eventmkt_data.event e ON e.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\") "
-	"AND e.occurred_at OPERATOR(pg_catalog.>=) u.since AND e.conflict_of IS NULL "
-	"AND ($5 OR e.name OPERATOR(pg_catalog.=) ANY ($4))", 7,
+	"AS u (id, n, since, own) CROSS JOIN LATERAL (SELECT x.occurred_at, x.name, x.properties, x.depth OPERATOR(pg_catalog.=) 0 AS app "
+	"FROM eventmkt_data.event x WHERE x.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\") "
+	"AND x.occurred_at OPERATOR(pg_catalog.>=) u.since AND x.conflict_of IS NULL "
+	"AND ($5 OR x.name OPERATOR(pg_catalog.=) ANY ($4)) OFFSET 0) e", 7,
 	{TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLARRAYOID}
 };
 

@@ -178,10 +178,10 @@ emk_segment_any(void)
 	return emk_live_tracked() > 0;
 }
 
-void
-emk_segment_lock(void)
+bool
+emk_segment_lock(bool wait)
 {
-	(void) emk_live_lock(true);
+	return emk_live_lock(wait);
 }
 
 uint64

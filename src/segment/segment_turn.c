@@ -31,6 +31,12 @@
 #define ENTERED		"Segment Entered"
 #define EXITED		"Segment Exited"
 
+/* The rows of ($1 segments, $2 ids). A probe each, by the LIMIT: a plan made while the table was empty would read it whole for each. */
+#define TIDS(table) \
+	"ARRAY(SELECT x.ctid FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (s, id) CROSS JOIN LATERAL (" \
+	"SELECT y.ctid FROM eventmkt_data." table " y WHERE y.segment_id OPERATOR(pg_catalog.=) u.s " \
+	"AND y.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\") LIMIT 1) x)"
+
 static EmkPlan take_plan = {
 	"WITH t AS (DELETE FROM eventmkt_data.segment_work WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 	"SELECT ctid FROM eventmkt_data.segment_work WHERE node OPERATOR(pg_catalog.=) $2 LIMIT $1 FOR UPDATE SKIP LOCKED)) "
@@ -48,8 +54,8 @@ static EmkPlan next_plan = {
 };
 static EmkPlan members_plan = {
 	"SELECT u.n::pg_catalog.int4 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS u (s, id, n) "
-	"WHERE EXISTS (SELECT FROM eventmkt_data.membership m WHERE m.segment_id OPERATOR(pg_catalog.=) u.s "
-	"AND m.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\"))", 2, {INT4ARRAYOID, TEXTARRAYOID}
+	"CROSS JOIN LATERAL (SELECT FROM eventmkt_data.membership x WHERE x.segment_id OPERATOR(pg_catalog.=) u.s "
+	"AND x.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\") LIMIT 1) m", 2, {INT4ARRAYOID, TEXTARRAYOID}
 };
 static EmkPlan timers_plan = {
 	"SELECT u.n::pg_catalog.int4, t.wake_at FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS u "
@@ -62,8 +68,7 @@ static EmkPlan enter_plan = {
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (s, id)", 3, {INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
 };
 static EmkPlan leave_plan = {
-	"WITH g AS (DELETE FROM eventmkt_data.membership m USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (s, id) "
-	"WHERE m.segment_id OPERATOR(pg_catalog.=) u.s AND m.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\") "
+	"WITH g AS (DELETE FROM eventmkt_data.membership m WHERE m.ctid OPERATOR(pg_catalog.=) ANY (" TIDS("membership") ") "
 	"RETURNING m.segment_id, m.profile_id, m.since) INSERT INTO eventmkt_data.membership_past (segment_id, profile_id, entered_at, "
 	"left_at) SELECT g.segment_id, g.profile_id, g.since, $3 FROM g", 3, {INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
 };
@@ -74,8 +79,7 @@ static EmkPlan set_timer_plan = {
 	{INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
 };
 static EmkPlan drop_timer_plan = {
-	"DELETE FROM eventmkt_data.segment_timer t USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (s, id) "
-	"WHERE t.segment_id OPERATOR(pg_catalog.=) u.s AND t.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\")", 2,
+	"DELETE FROM eventmkt_data.segment_timer t WHERE t.ctid OPERATOR(pg_catalog.=) ANY (" TIDS("segment_timer") ")", 2,
 	{INT4ARRAYOID, TEXTARRAYOID}
 };
 static EmkPlan size_plan = {

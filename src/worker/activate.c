@@ -37,7 +37,8 @@ static EmkPlan lines_plan = {
 	"ON s.segment_id OPERATOR(pg_catalog.=) y.segment_id ORDER BY y.sync_id FOR UPDATE OF y SKIP LOCKED", 0, {0}
 };
 static EmkPlan arrived_plan = {
-	"WITH gone AS (DELETE FROM eventmkt_data.segment_told WHERE sync_id OPERATOR(pg_catalog.=) $1 AND NOT sending AND NOT pending "
+	"WITH gone AS (DELETE FROM eventmkt_data.segment_told WHERE sync_id OPERATOR(pg_catalog.=) $1 AND sending IS NOT NULL AND NOT sending "
+	"AND NOT pending "
 	"RETURNING 1), here AS (UPDATE eventmkt_data.segment_told SET told = sending, sending = NULL WHERE sync_id "
 	"OPERATOR(pg_catalog.=) $1 AND sending IS NOT NULL AND (sending OR pending) RETURNING 1) "
 	"UPDATE eventmkt_data.segment_sync SET delivery_id = NULL, last_at = $2, told = told OPERATOR(pg_catalog.+) "
@@ -55,11 +56,15 @@ static EmkPlan pending_plan = {
 	"OPERATOR(pg_catalog.=) $1 AND t.pending ORDER BY t.profile_id LIMIT $3", 3, {INT4OID, INT4OID, INT8OID}
 };
 static EmkPlan settle_plan = {
-	"WITH u AS (SELECT x.id, x.sending FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS x (id, sending)), "
-	"gone AS (DELETE FROM eventmkt_data.segment_told t USING u WHERE t.sync_id OPERATOR(pg_catalog.=) $1 AND t.profile_id "
-	"OPERATOR(pg_catalog.=) (u.id COLLATE \"C\") AND u.sending IS NULL AND NOT t.told) "
-	"UPDATE eventmkt_data.segment_told t SET pending = false, sending = u.sending FROM u WHERE t.sync_id OPERATOR(pg_catalog.=) $1 "
-	"AND t.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\") AND (u.sending IS NOT NULL OR t.told)", 3,
+	"WITH u AS MATERIALIZED (SELECT y.tid, y.told, x.sending FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS x "
+	"(id, sending) CROSS JOIN LATERAL (SELECT z.ctid AS tid, z.told FROM eventmkt_data.segment_told z WHERE z.sync_id "
+	"OPERATOR(pg_catalog.=) $1 AND z.profile_id OPERATOR(pg_catalog.=) (x.id COLLATE \"C\") LIMIT 1) y), "
+	"gone AS (DELETE FROM eventmkt_data.segment_told t WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT u.tid FROM u "
+	"WHERE u.sending IS NULL AND NOT u.told))), "
+	"same AS (UPDATE eventmkt_data.segment_told t SET pending = false WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+	"SELECT u.tid FROM u WHERE u.sending IS NULL AND u.told))) "
+	"UPDATE eventmkt_data.segment_told t SET pending = false, sending = NOT t.told WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+	"SELECT u.tid FROM u WHERE u.sending IS NOT NULL))", 3,
 	{INT4OID, TEXTARRAYOID, BOOLARRAYOID}
 };
 static EmkPlan under_way_plan = {
@@ -211,8 +216,8 @@ emk_activate_turn(TimestampTz now, TimestampTz *next)
 	bool		waits = false;
 	int			done = 0;
 
-	if (!emk_segment_any())
-		return 0;
+	if (!emk_segment_any() || !emk_segment_lock(false))
+		return 0;				/* whose turn it is comes back to it */
 	n = emk_spi_run(&lines_plan, NULL, NULL, false, 0);
 	lines = palloc(sizeof(Line) * Max(n, 1));
 	for (uint64 i = 0; i < n; i++)
@@ -263,7 +268,7 @@ emk_activate_sync(PG_FUNCTION_ARGS)
 
 	emk_owner_enter(&owner);
 	SPI_connect();
-	emk_segment_lock();
+	(void) emk_segment_lock(true);
 	if (!find(fcinfo, &l))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -293,7 +298,7 @@ emk_activate_unsync(PG_FUNCTION_ARGS)
 
 	emk_owner_enter(&owner);
 	SPI_connect();
-	emk_segment_lock();
+	(void) emk_segment_lock(true);
 	(void) find(fcinfo, &l);
 	args[0] = Int32GetDatum(l.sync_id);
 	args[1] = TimestampTzGetDatum(emk_clock_now());
