@@ -23,6 +23,10 @@ EXTRA_CLEAN = build
 PG_CPPFLAGS = -Isrc -DEMK_VERSION='"$(EXTVERSION)"' $(shell curl-config --cflags) $(EMK_CPPFLAGS)
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
             -Wno-declaration-after-statement $(EMK_CFLAGS)
+# the server's own flags are those of the compiler that built it
+ifneq ($(findstring clang,$(CC)),)
+PG_CFLAGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes
+endif
 SHLIB_LINK = $(shell curl-config --libs)
 override with_llvm := no
 

@@ -29,7 +29,6 @@ emk_deliver_drop_old(TimestampTz keep, int limit)
 
 	if (ms < 0)
 		return 0;
-	memset(&first, 0, sizeof(first));
 	for (int b = 0; b < 6; b++)
 		first.data[b] = ms >> (40 - 8 * b);
 	emk_spi_run(&forget_plan, args, NULL, false, 0);
