@@ -64,23 +64,27 @@ static EmkPlan next_wake_plan = {
 	"AND wake_at OPERATOR(pg_catalog.<) 'infinity' AND node OPERATOR(pg_catalog.=) $2 ORDER BY wake_at LIMIT 1",
 	2, {TIMESTAMPTZOID, INT2OID}
 };
-/* what was decided, or is on its way, for the same rule, profile and key with a start at or after ours; and: has one the very start? */
+#define OF_THE_RUN \
+	"WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id " \
+	"AND d.key OPERATOR(pg_catalog.=) u.key "
+#define SINCE_THE_RUN \
+	"AND d.decided_at OPERATOR(pg_catalog.>=) (u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)"
+/*
+ * what was decided, or is on its way, for the same rule, profile and key with a start at or after ours; and has one the very start?
+ */
 static EmkPlan absorb_plan = {
-	"SELECT u.ord::pg_catalog.int4, EXISTS (SELECT 1 FROM eventmkt_data.decision d "
-	"WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
+	"SELECT u.ord::pg_catalog.int4, "
+	"EXISTS (SELECT 1 FROM eventmkt_data.decision d " OF_THE_RUN
 	"AND d.started_at OPERATOR(pg_catalog.=) u.started_at AND d.run_id IS NOT NULL "
-	"AND d.decided_at OPERATOR(pg_catalog.>=) (u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)) "
-	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
-	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
-	"AND d.started_at OPERATOR(pg_catalog.=) u.started_at) FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}') " SINCE_THE_RUN ") "
+	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d " OF_THE_RUN
+	"AND d.started_at OPERATOR(pg_catalog.=) u.started_at) "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 	"pg_catalog.unnest($4)) WITH ORDINALITY AS u (profile_id, rule_id, key, started_at, ord) "
-	"WHERE EXISTS (SELECT 1 FROM eventmkt_data.decision d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
-	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
+	"WHERE EXISTS (SELECT 1 FROM eventmkt_data.decision d " OF_THE_RUN
 	"AND d.started_at OPERATOR(pg_catalog.>=) u.started_at AND d.run_id IS NOT NULL "
-	"AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}') "
-	"AND d.decided_at OPERATOR(pg_catalog.>=) (u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)) "
-	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id "
-	"AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id AND d.key OPERATOR(pg_catalog.=) u.key "
+	"AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}') " SINCE_THE_RUN ") "
+	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d " OF_THE_RUN
 	"AND d.started_at OPERATOR(pg_catalog.>=) u.started_at)",
 	4, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
 };
