@@ -48,6 +48,19 @@ SELECT count(*) FROM wrong;
 SELECT happen(50, 0.0001);
 SELECT count(*) FROM eventmkt_data.late_event;
 SELECT count(*) FROM wrong;
+-- a question within a question, of people who are in the tail: both have the same map, the inner one for a shorter time. In a new
+-- session, where memory that was given back is gone
+CREATE FUNCTION up_to(p text) RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT sum(eventmkt.count(t)) FROM eventmkt_bi.profile_timelines WHERE profile_id <= p); END $$;
+SELECT count(eventmkt.track(CASE n % 3 WHEN 0 THEN 'u' || n / 3 % 60 ELSE 'v' || n END, 'view')) FROM generate_series(0, 5999) n;
+\c -
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+SELECT setseed(0.73);
+BEGIN;
+SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0;
+SELECT count(*), count(*) FILTER (WHERE before = sum) AS same FROM (SELECT before, sum(n) OVER (ORDER BY profile_id) FROM (SELECT profile_id, up_to(profile_id) AS before, eventmkt.count(t) AS n
+	FROM eventmkt_bi.profile_timelines WHERE profile_id < 'u6' OFFSET 0) x) y;
+COMMIT;
 -- a mark that is rolled back, and one of a subtransaction
 BEGIN;
 SELECT happen(10, 50);

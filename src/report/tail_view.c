@@ -299,13 +299,14 @@ append_plain(const EmkTailMap *m, const EmkTailText *p, const struct varlena *pa
 
 /*
  * The timeline merged last: a question that names t twice asks for each profile twice in a row. Both what went in and the map are
- * compared whole, so it is an answer of the same arguments.
+ * compared whole, so it is an answer of the same arguments. Here as in find_profile() a profile is its index: of one map
+ * there may be several copies, one for each (SELECT open_tail()) of nested statements, and some live longer than others.
  */
 static struct
 {
 	MemoryContext context;
 	uint64		map;
-	const EmkTailText *profile;
+	uint32		profile;
 	struct varlena *packed;
 	struct varlena *merged;
 }			last;
@@ -326,7 +327,7 @@ remember(const EmkTailMap *m, const EmkTailText *p, const struct varlena *packed
 	}
 	memcpy(last.packed, packed, VARSIZE_ANY(packed));
 	memcpy(last.merged, merged, VARSIZE_ANY(merged));
-	last.profile = p;
+	last.profile = p - emk_tail_profiles(m);
 	last.map = m->number;
 }
 
@@ -337,22 +338,24 @@ find_profile(const EmkTailMap *m, const char *id, int len)
 	static struct
 	{
 		uint64		map;
-		const EmkTailText *profile;
+		int64		profile;	/* -1: none */
 		int			len;
 		char		id[64];
 	}			found;
+	const EmkTailText *p;
 
 	if (found.map == m->number && found.len == len && memcmp(found.id, id, len) == 0)
-		return found.profile;
+		return found.profile < 0 ? NULL : emk_tail_profiles(m) + found.profile;
+	p = emk_tail_find(m, id, len);
 	found.map = 0;
-	found.profile = emk_tail_find(m, id, len);
 	if (len <= sizeof(found.id))
 	{
 		memcpy(found.id, id, len);
 		found.len = len;
+		found.profile = p ? p - emk_tail_profiles(m) : -1;
 		found.map = m->number;
 	}
-	return found.profile;
+	return p;
 }
 
 PG_FUNCTION_INFO_V1(emk_report_with_tail);
@@ -374,7 +377,7 @@ emk_report_with_tail(PG_FUNCTION_ARGS)
 	if (p->flags & EMK_TAIL_HIDDEN)
 		PG_RETURN_NULL();
 	packed = PG_GETARG_VARLENA_PP(0);
-	if (last.map == m->number && last.profile == p && VARSIZE_ANY(packed) == VARSIZE_ANY(last.packed) &&
+	if (last.map == m->number && last.profile == p - emk_tail_profiles(m) && VARSIZE_ANY(packed) == VARSIZE_ANY(last.packed) &&
 		memcmp(packed, last.packed, VARSIZE_ANY(packed)) == 0)
 	{
 		merged = palloc(VARSIZE_ANY(last.merged));
