@@ -153,3 +153,5 @@ SELECT count(*) FROM eventmkt.backtest('{"on_event": "A", "after": {}}'::jsonb, 
 SELECT count(*) FROM eventmkt.backtest('{"on_event": "A", "steps": [1]}'::jsonb, '2026-01-01');
 SELECT count(*) FROM eventmkt.backtest('{"after": "1 hour"}'::jsonb, '2026-01-01');
 SELECT count(*) FROM eventmkt.estimate_rule('deb', NULL);
+-- the end may be as far as there is time: what waits is decided as if nothing more happened
+SELECT count(*) > 0 AS rows, bool_or(outcome = 'waiting') AS waiting FROM public.base, eventmkt.backtest('deb', t0, 'infinity');
