@@ -48,7 +48,7 @@ static const AccessKind kinds[] = {
 			"advance_clock", "clock", "statement_clock", "in_segment", "change_setting", "make_partitions", "maintain",
 			"why_not", "traits_at", "undo_merge", "refresh_segment", "segment_members_on", "sync_segment",
 			"unsync_segment", "erase", "export",
-			"erase_profile", "export_profile", "expose_property", "hide_property", "create_funnel", "replace_funnel", "drop_funnel",
+			"unerase", "finish_erasures", "expose_property", "hide_property", "create_funnel", "replace_funnel", "drop_funnel",
 	"create_goal", "drop_goal", "open_tail", "tail_rows"}},
 };
 

@@ -65,6 +65,26 @@ CREATE FUNCTION eventmkt.why_not(user_id text, rule text)
 COMMENT ON FUNCTION eventmkt.why_not(text, text) IS
 	'why a person did not get the message of a rule: the answer first, then every step on the way with the values';
 
+CREATE FUNCTION eventmkt.erase(user_id text) RETURNS TABLE (table_name text, rows bigint)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_erase';
+COMMENT ON FUNCTION eventmkt.erase(text) IS
+	'removes a person by all ids from every table and takes nothing for those ids any more; rows removed or made anonymous, by table';
+
+CREATE FUNCTION eventmkt.finish_erasures() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_finish_erasures';
+COMMENT ON FUNCTION eventmkt.finish_erasures() IS
+	'the second look of erase(), after the transactions that were open have ended; the worker does it by itself; how many are left';
+
+CREATE FUNCTION eventmkt.unerase(user_id text) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_unerase';
+COMMENT ON FUNCTION eventmkt.unerase(text) IS
+	'takes events of an erased person again, under this id and those erased with it; brings nothing back; how many ids';
+
+CREATE FUNCTION eventmkt.export(user_id text) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_export';
+COMMENT ON FUNCTION eventmkt.export(text) IS
+	'everything that is stored about a person, by table, under all ids; leaves a row in privacy_log';
+
 -- nothing of ours is for everybody; this file comes last, so it covers every layer
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eventmkt FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA eventmkt FROM PUBLIC;

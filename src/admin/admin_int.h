@@ -31,6 +31,9 @@ extern int	emk_admin_regrant(void);
 /* Writes the identity of this database (system identifier, oid, instance, timeline) to the settings. */
 extern void emk_admin_put_identity(void);
 
+/* erase.c */
+extern void emk_admin_init_erase(void);
+
 /* advance.c */
 extern void emk_admin_init_advance(void);
 

@@ -16,6 +16,7 @@ void
 emk_admin_init(void)
 {
 	emk_admin_init_advance();
+	emk_admin_init_erase();
 	MarkGUCPrefixReserved("eventmkt");	/* the last layer: every setting is defined by now */
 }
 

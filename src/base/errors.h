@@ -14,5 +14,6 @@
 #define ERRCODE_EMK_WORKER				MAKE_SQLSTATE('E','M','0','0','6')	/* a worker could not be started or stopped */
 #define ERRCODE_EMK_BLOCKED_ADDRESS		MAKE_SQLSTATE('E','M','0','0','7')	/* an endpoint in a network that is not allowed */
 #define ERRCODE_EMK_UNKNOWN_SEGMENT		MAKE_SQLSTATE('E','M','0','0','8')
+#define ERRCODE_EMK_ERASED				MAKE_SQLSTATE('E','M','0','0','9')	/* the person was erased */
 
 #endif

@@ -3,7 +3,7 @@
  * the statement trigger on the table sends, so a change reaches every backend at its next statement.
  *
  * Keys: clock_offset, clock_advanced_at, node, system_identifier, database_oid, instance, timeline, adopted_at,
- * data_version, worker_pid (no-preload mode), partition_period, retention, settle_error (what a worker cannot store).
+ * data_version, worker_pid (no-preload mode), partition_period, retention, settle_error (what a worker cannot store), erasure_salt.
  */
 #ifndef EMK_BASE_SETTING_H
 #define EMK_BASE_SETTING_H

@@ -48,6 +48,7 @@ void
 emk_profile_init(void)
 {
 	emk_profile_init_resolve();
+	emk_profile_init_erased();
 }
 
 void

@@ -85,6 +85,17 @@ extern bool emk_profile_is_identified(const char *canonical);
  */
 extern int64 emk_profile_merge(const char *from, const char *into);
 
+/*
+ * True when a person with this id was erased and nobody lifted that: nothing is to be stored under it. HOT, read only, cached per
+ * backend; while nobody was erased it costs a comparison.
+ */
+extern bool emk_profile_is_erased(const char *id);
+/* The salted hash (bytea) by which an erased id is known, in the caller's SPI connection: lives until that is finished. As the owner. */
+extern Datum emk_profile_hash_id(const char *id);
+/* Leaves a tombstone of each id; lifts those that were left together with that of `id`, returns how many. In SPI, as the owner. */
+extern void emk_profile_bury(char **ids, int n, int64 log_id);
+extern int64 emk_profile_unbury(const char *id);
+
 /* Logs (once a pair) that a merge was refused and tells the client; writes no id into a message. */
 extern void emk_profile_refuse_merge(const char *from, const char *into, const char *reason);
 

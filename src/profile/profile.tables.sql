@@ -43,3 +43,30 @@ COMMENT ON TABLE eventmkt_data.merge_log IS 'which id was merged into which prof
 
 CREATE OR REPLACE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt_data.alias
 	FOR EACH STATEMENT EXECUTE FUNCTION eventmkt.invalidate_cache();
+
+-- people who were erased, and what was done for whom; no personal data but in `erasing`, for the moments until the end
+CREATE SEQUENCE IF NOT EXISTS eventmkt_data.privacy_log_id_seq;
+CREATE TABLE IF NOT EXISTS eventmkt_data.privacy_log (
+	log_id		bigint PRIMARY KEY DEFAULT pg_catalog.nextval('eventmkt_data.privacy_log_id_seq'),
+	action		text COLLATE "C" NOT NULL CHECK (action IN ('erase', 'export', 'unerase')),
+	id_hash		bytea NOT NULL,					-- salted, of the canonical id
+	at			timestamptz NOT NULL,			-- real time
+	by_role		text COLLATE "C" NOT NULL,		-- who was logged in
+	counts		jsonb NOT NULL,					-- rows by table
+	finished_at	timestamptz						-- erase: nothing of transactions that were open then is left
+);
+COMMENT ON TABLE eventmkt_data.privacy_log IS 'erase(), export() and unerase(): whose, by hash, when, by whom and how many rows; no personal data';
+CREATE TABLE IF NOT EXISTS eventmkt_data.erased (
+	id_hash		bytea PRIMARY KEY,				-- salted
+	log_id		bigint NOT NULL
+);
+COMMENT ON TABLE eventmkt_data.erased IS 'hashes of ids of people who were erased: nothing is taken for them any more';
+CREATE OR REPLACE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt_data.erased
+	FOR EACH STATEMENT EXECUTE FUNCTION eventmkt.invalidate_cache();
+CREATE TABLE IF NOT EXISTS eventmkt_data.erasing (
+	log_id		bigint PRIMARY KEY,
+	ids			text[] COLLATE "C" NOT NULL,
+	horizon		bigint,							-- first transaction id that can have known of it
+	noted_at	timestamptz						-- when that was found, real time
+);
+COMMENT ON TABLE eventmkt_data.erasing IS 'erasures that have to look once more, when the transactions that were open have ended';

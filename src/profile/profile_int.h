@@ -7,6 +7,7 @@
 #include "profile/profile.h"
 
 extern void emk_profile_init_resolve(void);
+extern void emk_profile_init_erased(void);
 
 /* Locks the row of one id as it is, making it when it is missing; returns whether it was made. Inside SPI. */
 extern bool emk_profile_lock_row(const char *id);

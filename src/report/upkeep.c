@@ -248,7 +248,7 @@ upkeep(TimestampTz now)
 void
 emk_report_init(void)
 {
-	emk_worker_set_upkeep(upkeep);
+	emk_worker_add_upkeep(upkeep);
 }
 
 PG_FUNCTION_INFO_V1(emk_report_pack_timelines);

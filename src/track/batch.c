@@ -148,6 +148,8 @@ emk_track_many(EmkMessage *m, int n)
 			digest[i] = emk_track_digest(&m[i]);
 		emk_track_position = i;
 		emk_track_validate(&m[i], now);
+		if (m[i].depth == 0)
+			emk_track_refuse_erased(m[i].user_id, m[i].anonymous_id);
 		m[i].repeat = false;
 		m[i].event_id = emk_event_next_id();
 	}

@@ -19,6 +19,7 @@
 #include "profile/profile.h"
 #include "track/identity.h"
 #include "track/track.h"
+#include "track/track_int.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
@@ -69,6 +70,14 @@ claim(const char *user_id, const char *anonymous_id)
 								 strcmp(anonymous_id, canonical[1]) == 0 ? "the anonymous id is a user of its own"
 								 : "the anonymous id belongs to another user");
 	return canonical[0];
+}
+
+/* Under the lock of the profile: an erasure that held it has committed by now. */
+static void
+refuse_erased(const char *user_id, const char *anonymous_id)
+{
+	AcceptInvalidationMessages();
+	emk_track_refuse_erased(user_id, anonymous_id);
 }
 
 static void
@@ -125,6 +134,7 @@ emk_track_identify(const char *user_id, const char *anonymous_id, Jsonb *traits,
 	if (anonymous_id != NULL && (user_id == NULL || anonymous_id[0] != '\0'))
 		emk_profile_check_id(anonymous_id, "anonymous_id");
 	canonical = user_id ? claim(user_id, anonymous_id) : claim(anonymous_id, NULL);
+	refuse_erased(user_id, anonymous_id);
 	n = emk_profile_set_traits(canonical, user_id != NULL, traits, &changes);
 	for (int i = 0; i < n; i++)
 		append_event(events, canonical, &changes[i]);
@@ -144,6 +154,7 @@ emk_track_alias(const char *previous_id, const char *user_id)
 		emk_profile_check_id(previous_id, "previous_id");
 	two = may_merge(previous_id, user_id);
 	emk_profile_lock(ids, canonical, two ? 2 : 1);
+	refuse_erased(user_id, previous_id);
 	if (two && strcmp(canonical[0], canonical[1]) != 0)
 		merge(canonical[1], canonical[0]);
 	emk_profile_set_traits(canonical[0], true, emk_json_parse("{}"), &none);
@@ -176,6 +187,7 @@ emk_track_identify_sql(PG_FUNCTION_ARGS)
 	const char *canonical;
 	EmkOwner	owner;
 
+	emk_track_position = -1;	/* a batch that failed leaves it set */
 	emk_owner_enter(&owner);
 	canonical = emk_track_identify(user_id, anonymous_id, traits, &events);
 	emk_track_flush(&events);
@@ -193,6 +205,7 @@ emk_track_alias_sql(PG_FUNCTION_ARGS)
 	const char *canonical;
 	EmkOwner	owner;
 
+	emk_track_position = -1;
 	if (previous_id == NULL || user_id == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "profile/profile.h"
 #include "track/track.h"
 #include "track/track_int.h"
 #include "utils/fmgrprotos.h"
@@ -119,6 +120,18 @@ emk_track_validate(EmkMessage *m, TimestampTz now)
 		m->occurred_at = now;
 	else
 		check_time(m, now);
+}
+
+void
+emk_track_refuse_erased(const char *user_id, const char *anonymous_id)
+{
+	if ((user_id != NULL && emk_profile_is_erased(user_id)) || (anonymous_id != NULL && emk_profile_is_erased(anonymous_id)))
+		ereport(ERROR,
+				(errcode(ERRCODE_EMK_ERASED),
+				 errmsg("this person was erased"),
+				 emk_track_position < 0 ? errdetail("Nothing is stored under an id of somebody who was erased.") :
+				 errdetail("It is message %d of the batch, counted from 0.", emk_track_position),
+				 errhint("Do not send this id again; if the person came back, an operator calls eventmkt.unerase().")));
 }
 
 /* Asked before validation, which fills in the time: an event without a name is refused there. */

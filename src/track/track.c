@@ -5,7 +5,7 @@
  * worker or an endpoint, evaluate a cold condition, or fail because of a rule. Guarded by `make bench` (track against a bare
  * INSERT).
  *
- *   validate → resolve alias (cached) → [message key] → append → match in memory → [one work row] → wake at commit
+ *   validate → erased? → resolve alias → [message key] → append → match in memory → [one work row] → wake at commit
  */
 #include "postgres.h"
 
@@ -100,6 +100,8 @@ emk_track_one(EmkMessage *m)
 	emk_track_position = -1;	/* a batch that failed leaves it set */
 	emk_track_validate(m, now);
 	emk_owner_enter(&owner);
+	if (m->depth == 0)
+		emk_track_refuse_erased(m->user_id, m->anonymous_id);
 	m->event_id = emk_event_next_id();
 	m->repeat = false;
 	ev.conflict_of = 0;

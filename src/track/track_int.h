@@ -12,6 +12,9 @@ extern bool emk_track_fire;		/* GUC eventmkt.fire */
 /* Checks a message and fills its defaults; ERROR names the limit. */
 extern void emk_track_validate(EmkMessage *m, TimestampTz now);
 
+/* ERROR EM009 when one of the ids (NULL: none) belongs to somebody who was erased. HOT; as the owner. */
+extern void emk_track_refuse_erased(const char *user_id, const char *anonymous_id);
+
 /* The same time; ERROR 22008 when it is not finite. */
 extern TimestampTz emk_track_given_time(TimestampTz t);
 

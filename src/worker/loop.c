@@ -240,18 +240,30 @@ take_segments(int batch)
 	return n;
 }
 
-static EmkUpkeep later_upkeep = NULL;
+static EmkUpkeep later_upkeep[4];
+static int	nlater = 0;
 
 void
-emk_worker_set_upkeep(EmkUpkeep fn)
+emk_worker_add_upkeep(EmkUpkeep fn)
 {
-	later_upkeep = fn;
+	Assert(nlater < lengthof(later_upkeep));
+	later_upkeep[nlater++] = fn;
 }
 
 static int
 upkeep_of_later_layers(int batch)
 {
-	next_later = emk_clock_monotonic() + (later_upkeep(emk_clock_now()) ? LATER_PAUSE : LATER_EVERY);
+	static int	which = 0;
+	static bool more = false;
+	EmkUpkeep	fn = later_upkeep[which];
+
+	/* one a transaction, in turn: one that fails does not keep the others from theirs */
+	if (which == 0)
+		more = false;
+	which = (which + 1) % nlater;
+	if (fn(emk_clock_now()))
+		more = true;
+	next_later = emk_clock_monotonic() + (which > 0 ? 0 : more ? LATER_PAUSE : LATER_EVERY);
 	return 0;
 }
 
@@ -302,7 +314,7 @@ turn(bool woken)
 		if (now >= next_maintain)
 			guarded(&upkeep_phase, upkeep);
 	}
-	if (later_upkeep != NULL && my_slot == 0 && now >= next_later)
+	if (nlater > 0 && my_slot == 0 && now >= next_later)
 	{
 		next_later = now + LATER_EVERY; /* also after an error */
 		guarded(&later_phase, upkeep_of_later_layers);
@@ -320,7 +332,7 @@ turn(bool woken)
 	return Min(Min(Min(microseconds_until(next_wake, offset), microseconds_until(next_delivery, offset)),
 				   microseconds_until_segments(offset)),
 			   Max(0, Min(SAFETY_POLL - (emk_clock_monotonic() - last_poll),
-						  later_upkeep != NULL && my_slot == 0 ? next_later - emk_clock_monotonic() : PG_INT64_MAX)));
+						  nlater > 0 && my_slot == 0 ? next_later - emk_clock_monotonic() : PG_INT64_MAX)));
 }
 
 void

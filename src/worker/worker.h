@@ -63,7 +63,7 @@ extern bool emk_worker_is_server_fault(int sqlerrcode);
  * has more to do at once. An ERROR is logged and it is tried again.
  */
 typedef bool (*EmkUpkeep) (TimestampTz now);
-extern void emk_worker_set_upkeep(EmkUpkeep fn);
+extern void emk_worker_add_upkeep(EmkUpkeep fn);
 
 /* Why the workers of this database do nothing, or NULL: standby, disabled, not initialised, data version, copy. */
 extern const char *emk_worker_paused(void);
