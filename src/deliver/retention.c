@@ -24,7 +24,7 @@ uint64
 emk_deliver_drop_old(TimestampTz keep, int limit)
 {
 	int64		ms = (keep + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000;
-	pg_uuid_t	first;
+	pg_uuid_t	first = {0};
 	Datum		args[3] = {UUIDPGetDatum(&first), TimestampTzGetDatum(keep), Int64GetDatum(limit)};
 
 	if (ms < 0)
