@@ -146,11 +146,11 @@ emk_event_make_partitions(TimestampTz from, TimestampTz to)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("too many partitions: the limit is 2000 a call"),
 				 errhint("Give a shorter range, or set partition_period to week.")));
-	for (; start < to; start += length)
-		for (int i = 0; i < lengthof(partitioned); i++)
-			if (!is_covered(&partitioned[i], start, start + length))
+	for (int i = 0; i < lengthof(partitioned); i++)
+		for (TimestampTz t = start; t < to; t += length)
+			if (!is_covered(&partitioned[i], t, t + length))
 			{
-				make_partition(&partitioned[i], start, length);
+				make_partition(&partitioned[i], t, length);
 				made++;
 			}
 	return made;

@@ -31,6 +31,7 @@
 #define LATER_PAUSE (USECS_PER_SEC / 50)	/* while it has more to do: deliveries get their turn in between */
 #define MAINTAIN_EVERY (3600 * USECS_PER_SEC)
 #define MAINTAIN_AGAIN (5 * USECS_PER_SEC)	/* retention left something over */
+#define MAINTAIN_RETRY (15 * USECS_PER_SEC)	/* somebody held the partitions */
 #define RETRIES_ALONE 3
 #define SWEEP_SHARE 100
 #define COST_OF_ONE 30			/* microseconds to take a due run; what a scan costs beyond is for dead entries */
@@ -270,9 +271,10 @@ upkeep_of_later_layers(int batch)
 static int
 upkeep(int batch)
 {
-	bool		more = emk_worker_maintain(emk_clock_now());
+	bool		done;
+	bool		more = emk_worker_maintain(emk_clock_now(), 1, &done);
 
-	next_maintain = emk_clock_monotonic() + (more ? MAINTAIN_AGAIN : MAINTAIN_EVERY);
+	next_maintain = emk_clock_monotonic() + (!done ? MAINTAIN_RETRY : more ? MAINTAIN_AGAIN : MAINTAIN_EVERY);
 	return 0;
 }
 

@@ -30,7 +30,10 @@ extern char *emk_worker_body(const EmkRun *run, const EmkRule *rule, const char 
  */
 extern int	emk_activate_turn(TimestampTz now, TimestampTz *next);
 
-/* Makes partitions ahead, drops what retention makes old, a bounded number of rows; true: there is more to drop. */
-extern bool emk_worker_maintain(TimestampTz now);
+/*
+ * Makes partitions ahead, drops what retention makes old, a bounded number of rows; true: there is more to drop. *done is false when
+ * the locks were not to be had in so many tries: nothing has happened then, and nothing is locked.
+ */
+extern bool emk_worker_maintain(TimestampTz now, int tries, bool *done);
 
 #endif

@@ -5,8 +5,10 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "profile/profile.h"
 #include "segment/segment.h"
+#include "utils/guc.h"
 #include "utils/resowner.h"
 #include "worker/pass.h"
 #include "worker/worker.h"
@@ -15,24 +17,80 @@
 #define PARTITIONS_AHEAD 8
 #define MAX_TRIES 10
 #define FORGET_BATCH 10000		/* rows of each table a turn of the worker, or a call of maintain() */
+#define LOCK_WAIT "100ms"
+#define LOCK_PAUSE 50000		/* microseconds */
+#define LOCK_TRIES 100			/* of a call of maintain(); a worker has other things to do and comes back */
 
-bool
-emk_worker_maintain(TimestampTz now)
+/* Rows first, then partitions: those of old rows go before others are made. Returns true when there are more rows to forget. */
+static bool
+maintain(TimestampTz now)
 {
 	const char *period = emk_setting_get("partition_period");
 	int64		length = period && strcmp(period, "day") == 0 ? USECS_PER_DAY : 7 * USECS_PER_DAY;
-	TimestampTz keep;
-	uint64		forgotten;
+	TimestampTz keep = emk_event_retention(now);
+	uint64		forgotten = 0;
 
-	emk_event_make_partitions(now, now + PARTITIONS_AHEAD * length);
-	keep = emk_event_retention(now);
+	if (keep != DT_NOBEGIN)
+	{
+		forgotten = emk_deliver_drop_old(keep, FORGET_BATCH);
+		forgotten = Max(forgotten, emk_segment_drop_old(keep, FORGET_BATCH));
+		forgotten = Max(forgotten, emk_profile_drop_old(keep, FORGET_BATCH));
+	}
 	if (emk_event_drop_old(now) > 0)
 		emk_segment_recheck(keep, now);
-	if (keep == DT_NOBEGIN)
-		return false;
-	forgotten = emk_deliver_drop_old(keep, FORGET_BATCH);
-	forgotten = Max(forgotten, emk_segment_drop_old(keep, FORGET_BATCH));
-	return Max(forgotten, emk_profile_drop_old(keep, FORGET_BATCH)) == FORGET_BATCH;
+	emk_event_make_partitions(now, now + PARTITIONS_AHEAD * length);
+	return forgotten == FORGET_BATCH;
+}
+
+/*
+ * A pass reads events, decides, and reads events again: while it does, no order of our locks could keep us out of a deadlock with it. So
+ * all is done in one subtransaction that waits for no lock longer than LOCK_WAIT, well below deadlock_timeout. When it had to wait longer
+ * it is undone, which gives back whatever it held, and tried again.
+ */
+bool
+emk_worker_maintain(TimestampTz now, int tries, bool *done)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool more = true;
+
+	*done = false;
+	for (volatile int try = 1; !*done && try <= tries; try++)
+	{
+		if (try > 1)
+			pg_usleep(LOCK_PAUSE);
+		CHECK_FOR_INTERRUPTS();
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(old);
+		PG_TRY();
+		{
+			int			nest = NewGUCNestLevel();
+
+			(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+			more = maintain(now);
+			AtEOXact_GUC(true, nest);
+			ReleaseCurrentSubTransaction();
+			*done = true;
+		}
+		PG_CATCH();
+		{
+			ErrorData  *e;
+
+			MemoryContextSwitchTo(old);
+			e = CopyErrorData();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(old);
+			CurrentResourceOwner = owner;
+			if (e->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && e->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+				ReThrowError(e);
+			FreeErrorData(e);
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(old);
+		CurrentResourceOwner = owner;
+	}
+	return more;
 }
 
 /* Members of segments, then work rows and due runs, at most `max` together; the first is as much again at most. */
@@ -159,11 +217,17 @@ Datum
 emk_worker_maintain_sql(PG_FUNCTION_ARGS)
 {
 	EmkOwner	owner;
+	bool		done;
 
 	emk_owner_enter(&owner);
 	SPI_connect();
-	emk_worker_maintain(emk_clock_now());
+	(void) emk_worker_maintain(emk_clock_now(), LOCK_TRIES, &done);
 	SPI_finish();
 	emk_owner_leave(&owner);
+	if (!done)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock the partitions of events and decisions within %d tries", LOCK_TRIES),
+				 errhint("A long transaction holds them; look at pg_locks, and call maintain() again.")));
 	PG_RETURN_VOID();
 }
