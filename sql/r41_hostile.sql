@@ -40,6 +40,7 @@ INSERT INTO public.sample SELECT t::regtype, k, v FROM (VALUES
 	('interval', 'long', '''2147483647 days 2562047788:00:54.775807'''), ('interval', 'nan', '''-2147483648 months'''), ('interval', 'dims', '''1 month -30 days 1 us'''),
 	('timestamptz', 'plain', '''2026-01-01'''), ('timestamptz', 'low', '''-infinity'''), ('timestamptz', 'high', '''infinity'''), ('timestamptz', 'empty', '''4714-11-24 00:00 BC'''),
 	('timestamptz', 'long', '''294276-12-31 23:59:59.999999'''), ('time', 'plain', '''12:00'''), ('time', 'empty', '''00:00'''), ('time', 'high', '''24:00'''),
+	('date', 'plain', '''2026-01-01'''), ('date', 'low', '''-infinity'''), ('date', 'high', '''infinity'''), ('date', 'empty', '''4713-01-01 BC'''), ('date', 'long', '''5874897-12-31'''),
 	('uuid', 'plain', '''00000000-0000-0000-0000-000000000000'''), ('uuid', 'high', '''ffffffff-ffff-ffff-ffff-ffffffffffff'''),
 	('bytea', 'plain', '''\x'''), ('bytea', 'odd', '''\x01'''), ('bytea', 'low', 'pg_catalog.decode(repeat(''00'', 64), ''hex'')'), ('bytea', 'high', 'pg_catalog.decode(repeat(''ff'', 64), ''hex'')'),
 	('bytea', 'long', 'pg_catalog.decode(repeat(''01'', 1048576), ''hex'')'),
@@ -89,6 +90,7 @@ SELECT DISTINCT name FROM public.tried WHERE state = '42883';
 SELECT DISTINCT name, coalesce(state, 'did not end') AS state, left(call, 300) FROM public.tried WHERE state IS NULL OR state <> 'ok' AND state !~ '^(22|23|42|53|54|55|EM)'
 	AND NOT (state = 'P0002' AND name IN ('redeliver', 'undo_merge')) AND NOT (state = '0A000' AND name ~ '^(create_rule|replace_rule|.*tail.*)$') ORDER BY 1, 2, 3;
 SELECT (SELECT count(*) FROM eventmkt_data.event) AS events, (SELECT count(*) FROM eventmkt_data.rule) AS rules, (SELECT count(*) FROM eventmkt_data.endpoint) AS endpoints;
+SELECT eventmkt.keep_timelines();	-- or one of them does nothing
 -- triggers of ours, on a table that is not: no row of it reads what it should
 CREATE TABLE public.alien (a int, profile_id int8[], raw_id bytea);
 CREATE FUNCTION public.misuse(f regproc, timing text, ops text, level text) RETURNS text LANGUAGE plpgsql AS $$
@@ -107,4 +109,5 @@ SELECT f, timing, ops, level, said FROM (SELECT oid::regproc AS f FROM pg_proc W
 	unnest('{BEFORE,AFTER}'::text[]) timing, unnest('{INSERT,UPDATE,DELETE,TRUNCATE}'::text[]) ops, unnest('{ROW,STATEMENT}'::text[]) level, LATERAL (SELECT public.misuse(f, timing, ops, level) AS said) s
  WHERE said !~ '^(YY|22|23|39|42|55|EM)' AND NOT (said ~ '^0A000' AND ops = 'TRUNCATE') ORDER BY f::text, timing, ops, level;
 -- and called as no trigger
-SELECT oid::regproc AS f, public.try(format('SELECT %s()', oid::regproc)) AS state FROM pg_proc WHERE pronamespace = 'eventmkt'::regnamespace AND prorettype = 'trigger'::regtype ORDER BY 1::text;
+SELECT oid::regproc AS f, public.try(format('SELECT %s()', oid::regproc)) AS state FROM pg_proc WHERE pronamespace = 'eventmkt'::regnamespace AND prorettype = 'trigger'::regtype
+  AND public.try(format('SELECT %s()', oid::regproc)) <> '39P01';

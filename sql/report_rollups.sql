@@ -96,7 +96,7 @@ SELECT eventmkt.rollup_json(eventmkt.rollup('2026-01-31', 'e', 'i', v), 1) ->> '
 SELECT eventmkt.rollup_json(eventmkt.rollup(t, 'e', NULL, NULL)) AS json FROM (VALUES ('1999-12-31 23:00Z'::timestamptz), ('2000-01-01Z'), ('infinity')) x (t);
 SELECT eventmkt.rollup(NULL, 'e', 'i', 1) IS NULL AS nothing;
 -- malformed ones
-CREATE FUNCTION try(r bytea) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN eventmkt.rollup_json(r); EXCEPTION WHEN data_corrupted OR character_not_in_repertoire THEN RETURN SQLSTATE; END $$;
+CREATE FUNCTION try(r bytea) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN eventmkt.rollup_json(r); EXCEPTION WHEN invalid_binary_representation OR character_not_in_repertoire THEN RETURN SQLSTATE; END $$;
 SELECT try(r) FROM unnest(ARRAY['', '\x01', '\x02000000', '\x0100000000', '\x010001', '\x0100ffffffffff', '\x01000001ff', '\x010001000101610100', '\x01000001016101000000']::bytea[]) r;
 SELECT count(*) > 1000 AS survived FROM (SELECT try(set_byte(part, i, (get_byte(part, i) + 1 + i % 250) % 256)) FROM (SELECT part FROM eventmkt_bi.rollup_parts ORDER BY profile_id, month LIMIT 20) p,
 	LATERAL generate_series(0, length(part) - 1) i) x;

@@ -58,7 +58,7 @@ static void
 malformed(void)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
+			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 			 errmsg("malformed roll-up"),
 			 errhint("Take roll-ups from eventmkt_bi.rollup_parts or the aggregate eventmkt.rollup().")));
 }

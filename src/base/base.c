@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/base_int.h"
+#include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/guc.h"
@@ -45,6 +46,22 @@ void
 emk_base_invalidate_table(const char *relname)
 {
 	CacheInvalidateRelcacheByRelid(emk_setting_table(relname));
+}
+
+TriggerData *
+emk_base_trigger(FunctionCallInfo fcinfo, const char *relname, bool row, int events)
+{
+	TriggerData *t = (TriggerData *) fcinfo->context;
+	int			event = !CALLED_AS_TRIGGER(fcinfo) ? 0 : TRIGGER_FIRED_BY_INSERT(t->tg_event) ? EMK_ON_INSERT :
+		TRIGGER_FIRED_BY_DELETE(t->tg_event) ? EMK_ON_DELETE : TRIGGER_FIRED_BY_UPDATE(t->tg_event) ? EMK_ON_UPDATE : 0;
+
+	if ((event & events) == 0 || (TRIGGER_FIRED_FOR_ROW(t->tg_event) != 0) != row ||
+		strcmp(RelationGetRelationName(t->tg_relation), relname) != 0 ||
+		RelationGetNamespace(t->tg_relation) != get_namespace_oid("eventmkt_data", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function serves the triggers of eventmkt_data.%s only", relname)));
+	return t;
 }
 
 void

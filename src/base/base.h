@@ -32,6 +32,16 @@ extern void emk_base_refuse_null(FunctionCallInfo fcinfo, const char *const *nam
  */
 extern void emk_base_on_relcache(RelcacheCallbackFunction fn);
 
+/*
+ * What a trigger function was called with. ERROR 39P01 unless it is a trigger of eventmkt_data.<relname>, for each row or each statement:
+ * only there are the columns what the function takes them for. `events`: those it serves, EMK_ON_….
+ */
+struct TriggerData;
+extern struct TriggerData *emk_base_trigger(FunctionCallInfo fcinfo, const char *relname, bool row, int events);
+#define EMK_ON_INSERT	1
+#define EMK_ON_DELETE	2
+#define EMK_ON_UPDATE	4
+
 /* Every backend forgets what it cached of a table in eventmkt_data, from the commit on. */
 extern void emk_base_invalidate_table(const char *relname);
 

@@ -82,7 +82,8 @@ keep_text(EmkTail *t, const char *text, int len)
 {
 	uint32		offset = (uint32) t->texts_used;
 
-	if (t->texts_used + len > t->texts_room)
+	/* the first text may be an empty one, and it too needs a place */
+	if (t->texts == NULL || t->texts_used + len > t->texts_room)
 	{
 		t->texts_room = Max(8192, (t->texts_used + len) * 3 / 2);
 		t->texts = t->texts ? repalloc(t->texts, t->texts_room) : MemoryContextAlloc(t->context, t->texts_room);

@@ -358,17 +358,13 @@ PG_FUNCTION_INFO_V1(emk_report_mark_merged);
 Datum
 emk_report_mark_merged(PG_FUNCTION_ARGS)
 {
-	TriggerData *td = (TriggerData *) fcinfo->context;
+	TriggerData *td = emk_base_trigger(fcinfo, "alias", true, EMK_ON_INSERT | EMK_ON_DELETE | EMK_ON_UPDATE);
 	TupleDesc	desc;
 	HeapTuple	rows[2];
 	Datum		ids[4];
 	int			n = 0;
 	Datum		arg;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(td->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("mark_merged() is a row trigger")));
 	if (emk_setting_get("keep_timelines") == NULL)
 		PG_RETURN_POINTER(NULL);
 	desc = RelationGetDescr(td->tg_relation);

@@ -329,11 +329,9 @@ PG_FUNCTION_INFO_V1(emk_segment_note_profile);
 Datum
 emk_segment_note_profile(PG_FUNCTION_ARGS)
 {
-	TriggerData *t = (TriggerData *) fcinfo->context;
+	TriggerData *t = emk_base_trigger(fcinfo, "profile", true, EMK_ON_INSERT);
 	EmkOwner	owner;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "note_profile() is a trigger");
 	emk_owner_enter(&owner);
 	leave_work(EMK_PROFILE_MADE, 'e', column(t, t->tg_trigtuple, "profile_id"), false);
 	emk_owner_leave(&owner);
@@ -345,13 +343,11 @@ PG_FUNCTION_INFO_V1(emk_segment_note_merge);
 Datum
 emk_segment_note_merge(PG_FUNCTION_ARGS)
 {
-	TriggerData *t = (TriggerData *) fcinfo->context;
-	bool		undone = CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_BY_UPDATE(t->tg_event);
+	TriggerData *t = emk_base_trigger(fcinfo, "merge_log", true, EMK_ON_INSERT | EMK_ON_UPDATE);
+	bool		undone = TRIGGER_FIRED_BY_UPDATE(t->tg_event);
 	HeapTuple	row;
 	EmkOwner	owner;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "note_merge() is a trigger");
 	row = undone ? t->tg_newtuple : t->tg_trigtuple;
 	if (column(t, row, "refused") != NULL || (undone && column(t, row, "undone_at") == NULL))
 		return PointerGetDatum(NULL);

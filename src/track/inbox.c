@@ -136,15 +136,12 @@ gather(HeapTuple tuple, TupleDesc desc)
 static TriggerData *
 trigger_data(FunctionCallInfo fcinfo, bool row)
 {
-	TriggerData *td = (TriggerData *) fcinfo->context;
+	TriggerData *td = emk_base_trigger(fcinfo, "inbox", row, EMK_ON_INSERT);
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(td->tg_event) ||
-		(row != 0) != (TRIGGER_FIRED_FOR_ROW(td->tg_event) != 0) ||
-		RelationGetDescr(td->tg_relation)->natts != 6 ||
-		td->tg_relation->rd_rel->relnamespace != get_namespace_oid("eventmkt_data", false))
+	if (RelationGetDescr(td->tg_relation)->natts != 6)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this function serves the triggers of eventmkt_data.inbox only")));
+				 errmsg("eventmkt_data.inbox has other columns than it should")));
 	return td;
 }
 
