@@ -90,12 +90,23 @@ SELECT eventmkt.run_due() > 0 AS ran;
 SELECT profile_id, outcome, reason, facts FROM eventmkt_data.decision ORDER BY decision_id;
 -- another role may not replace it, nor may it become something else
 SELECT public.caught($$SELECT eventmkt.replace_segment('germans', on_event => 'A')$$);
+-- a query over views of ours: of another segment, and of an event
+SELECT eventmkt.expose_property('View', 'page', 'text');
+SET ROLE segment_rights_marketer;
+SELECT eventmkt.create_segment('page two', query => 'SELECT s.profile_id FROM eventmkt_bi.segment_seen s JOIN eventmkt_bi."event_View" e USING (profile_id) WHERE e.page = ''2''') > 0 AS made;
+RESET ROLE;
+SELECT eventmkt.create_segment('also two', any_of => '{page two}') > 0 AS made;
+SELECT eventmkt.track('cid', 'View', '{"page": 2}') > 0 AS tracked;
+SELECT * FROM eventmkt_bi."segment_also two";
 -- the views come back, each with its author
 DROP EXTENSION eventmkt CASCADE;
 DROP VIEW IF EXISTS eventmkt_bi.segment_foreign, eventmkt_bi.segment_germans, eventmkt_data.segment_query_1;
 CREATE EXTENSION eventmkt;
 SELECT count(*) > 0 AS init FROM eventmkt.init();
 SELECT relname, relowner::regrole FROM pg_class WHERE relname LIKE 'segment\_%' AND relkind = 'v' ORDER BY 1;
+SELECT * FROM eventmkt_bi."segment_also two";
+SELECT eventmkt.drop_segment(s) FROM unnest('{also two,page two}'::text[]) s;
+SELECT eventmkt.hide_property('View', 'page');
 SELECT eventmkt.drop_rule('r') AS ended;
 SELECT eventmkt.drop_segment(s) FROM unnest('{foreign,germans,seen}'::text[]) s;
 SELECT relname FROM pg_class WHERE relname LIKE 'segment\_%' AND relkind = 'v';

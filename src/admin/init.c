@@ -237,10 +237,10 @@ emk_admin_initialize(PG_FUNCTION_ARGS)
 		emk_setting_put("node", "0");
 	}
 	emk_rule_sync_all();
-	emk_segment_restore();
+	(void) emk_admin_regrant();	/* first: segments of queries are made with their authors' rights */
 	emk_report_restore();
+	emk_segment_restore();
 	made = ensure_partitions();
-	(void) emk_admin_regrant();
 	SPI_finish();
 	emk_admin_unpin(nest);
 	report(rsinfo, made);
