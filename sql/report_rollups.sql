@@ -61,6 +61,12 @@ DO $$ BEGIN FOR i IN 1..6 LOOP PERFORM happen(60, 0.01), eventmkt.advance_clock(
 SELECT count(*) AS wrong FROM wrong;
 CALL pack_all();
 SELECT count(*) AS wrong FROM wrong;
+-- the packed column gone with the extension: all is packed anew, roll-ups too
+BEGIN;
+ALTER TABLE eventmkt_data.profile_timeline DROP COLUMN t CASCADE;
+SELECT count(*) > 0 AS ready FROM eventmkt.init();
+SELECT count(*) AS wrong, (SELECT count(*) FROM eventmkt_data.rollup) AS packed FROM wrong;
+ROLLBACK;
 -- merges, before and after packing, and undone
 SELECT eventmkt.identify('u' || i, '{"a": 1}') IS NULL AS x FROM generate_series(1, 5) i;
 SELECT count(eventmkt.alias('u1' || i, 'u' || i)) FROM generate_series(1, 5) i;

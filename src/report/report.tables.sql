@@ -495,6 +495,8 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.rollup (
 	PRIMARY KEY (profile_id, month)
 );
 ALTER TABLE eventmkt_data.rollup SET (toast_tuple_target = 8160);
+DELETE FROM eventmkt_data.rollup	-- as profile_timeline above: days are added as they are packed
+	WHERE EXISTS (SELECT FROM eventmkt_data.timeline_state WHERE packed_to OPERATOR(pg_catalog.=) '-infinity');
 COMMENT ON TABLE eventmkt_data.rollup IS 'what a profile did in a month: days, events, sums, items; derived, rebuilt at any time';
 
 -- Months that are packed, of profiles without a mark; and from the event table what is not packed yet, and all of marked profiles.
