@@ -171,6 +171,15 @@ emk_outbox_status_is(Datum status, const char *name)
 	return VARSIZE_ANY_EXHDR(t) == strlen(name) && memcmp(VARDATA_ANY(t), name, strlen(name)) == 0;
 }
 
+void
+emk_outbox_suppressed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("a change of eventmkt_data.delivery was suppressed"),
+			 errhint("Remove the trigger or rule on the table that does so.")));
+}
+
 /* A run whose endpoint is gone ends here. */
 static void
 bury(EmkOutbox *o, TimestampTz now)
@@ -269,7 +278,8 @@ insert_by_statement(EmkOutbox **rows, int n, int64 lease, TimestampTz now)
 	values[17] = Int16GetDatum(emk_setting_node());
 	values[18] = Int64GetDatum(lease);
 	values[19] = TimestampTzGetDatum(now);
-	emk_spi_run(&insert_plan, values, NULL, false, 0);
+	if (emk_spi_run(&insert_plan, values, NULL, false, 0) != (uint64) n)
+		emk_outbox_suppressed();
 }
 
 void

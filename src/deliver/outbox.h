@@ -34,6 +34,9 @@ typedef struct EmkOutbox
  */
 extern void emk_outbox_insert(EmkOutbox *rows, int n, int64 lease, TimestampTz now);
 
+/* ERROR 27000: a statement changed fewer rows of `delivery` than it names; what is not stored must not be sent. */
+pg_noreturn extern void emk_outbox_suppressed(void);
+
 /* The columns of `delivery`, for whoever changes rows where they lie */
 enum
 {

@@ -8,7 +8,8 @@
  *
  * Safety: the row is read by the latest snapshot, so the place of a version that somebody replaced shows nothing, or another row,
  * which edit() refuses by its key. A version replaced after the snapshot was taken is found by the update itself, which waits
- * for the other transaction and then leaves the row to the statement.
+ * for the other transaction and then leaves the row to the statement. A table that was rewritten or cut shorter may end before
+ * the place: such a page is not asked for, and our lock on the table keeps it from becoming shorter meanwhile.
  */
 #include "postgres.h"
 
@@ -17,12 +18,14 @@
 #include "access/xact.h"
 #include "event/event_int.h"
 #include "executor/executor.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 typedef struct Rewriting
 {
 	Relation	rel;
+	BlockNumber nblocks;		/* pages of the table that surely exist */
 	EState	   *estate;			/* owns all memory of the change */
 	ResultRelInfo *target;
 	TupleTableSlot *old;
@@ -39,7 +42,8 @@ rewrite_one(Rewriting *w, ItemPointer tid, EmkEdit edit, void *rows, int i)
 	LockTupleMode mode;
 	EmkUpdateIndexes indexes;
 
-	if (!ItemPointerIsValid(tid) || !table_tuple_fetch_row_version(w->rel, tid, snapshot, w->old))
+	if (!ItemPointerIsValid(tid) || ItemPointerGetBlockNumber(tid) >= w->nblocks ||
+		!table_tuple_fetch_row_version(w->rel, tid, snapshot, w->old))
 		return false;
 	slot_getallattrs(w->old);
 	ExecClearTuple(w->new);
@@ -73,6 +77,7 @@ emk_event_rewrite(EmkSink *sink, ItemPointer *tids, int n, EmkEdit edit, void *r
 		table_close(w.rel, NoLock);
 		return 0;
 	}
+	w.nblocks = RelationGetNumberOfBlocks(w.rel);
 	w.estate = CreateExecutorState();
 	w.estate->es_output_cid = GetCurrentCommandId(true);
 	PushActiveSnapshot(GetLatestSnapshot());

@@ -385,7 +385,8 @@ mark(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
 	args[0] = emk_spi_array(ids, NULL, left, UUIDOID);
 	args[1] = Int64GetDatum(emk_send_epoch);
 	args[2] = TimestampTzGetDatum(now);
-	emk_spi_run(&mark_plan, args, NULL, false, 0);
+	if (emk_spi_run(&mark_plan, args, NULL, false, 0) != (uint64) left)
+		emk_outbox_suppressed();
 }
 
 int

@@ -1,13 +1,14 @@
 /*
  * poison.c: a row that raises an error must not stop the others (A34). Settling and claiming write tables that a DBA may have
- * hung triggers and constraints on; what these refuse is found by halving the batch, and set aside:
+ * hung triggers and constraints on, or locked a row of for long; what is refused is found by halving the batch, and set aside:
  *
  *   settling   the answered delivery keeps its slot, but not its endpoint's, and is tried again alone, after 0.4 s, 1.6 s … 60 s
  *   claiming   the row is left out of the next scans for as long; its id is remembered here
  *   lost       rows of a dead epoch are taken in random order while batches are small, so one of them stops no other
  *
  * A row set aside is never given up: its result is not lost, and once the obstacle is gone it ends as any other. Until then
- * health() shows how many there are and the last error, from the setting `settle_error`. Faults of the server never come here.
+ * health() shows how many there are and the last error, from the setting `settle_error`. Faults of the server never come here, but
+ * a row lock that outlasts lock_timeout does.
  */
 #include "postgres.h"
 

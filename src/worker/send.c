@@ -27,6 +27,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "common/pg_prng.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -416,6 +417,16 @@ begin(void)
 	}
 }
 
+/* Deferred triggers of others raise now, while it is known what for, and not at the commit. */
+static void
+end_stage(void)
+{
+	ConstraintsSetStmt all = {.type = T_ConstraintsSetStmt};
+
+	AfterTriggerSetState(&all);
+	stage = EMK_STAGE_OTHER;
+}
+
 static void
 finish(void)
 {
@@ -442,7 +453,7 @@ free_lost(int64 mono, bool scan, int *settled)
 		lost = emk_claim_lost(limit, limit < 1024, now);
 		if (lost == limit)
 			lost_at = 0;		/* there may be more */
-		stage = EMK_STAGE_OTHER;
+		end_stage();
 		if (lost > 0 || mono - orphans_at >= ORPHANS_EVERY || orphans_at == 0)
 		{
 			emk_claim_orphans(now);
@@ -473,7 +484,7 @@ work(int64 mono, bool scan, int *settled)
 	now = emk_clock_now();
 	stage = EMK_STAGE_SETTLE;
 	*settled = emk_settle_done(mono, now);
-	stage = EMK_STAGE_OTHER;
+	end_stage();
 	emk_peer_write(mono);
 	emk_poison_write();
 	if (emk_guc_enabled && !draining && emk_setting_is_home())
@@ -494,7 +505,7 @@ work(int64 mono, bool scan, int *settled)
 		stage = EMK_STAGE_CLAIM;
 		if (n > 0)
 			claimed = emk_claim_ready(peers, limits, n, Min(emk_send_free_total(), emk_poison_limit(EMK_STAGE_CLAIM)), now);
-		stage = EMK_STAGE_OTHER;
+		end_stage();
 		if (sweep)
 			next_sweep = begun + (SWEEP_SHARE + 1) * (emk_clock_monotonic() - begun);
 	}
@@ -514,7 +525,9 @@ recover(ErrorData *e)
 	bool		poison;
 
 	AbortCurrentTransaction();
-	poison = !emk_worker_is_server_fault(e->sqlerrcode) && emk_poison_failed(stage, e->message);
+	/* claiming passes over locked rows; one that is to be settled is waited for, and then waits without the others */
+	poison = (!emk_worker_is_server_fault(e->sqlerrcode) ||
+			  (stage == EMK_STAGE_SETTLE && e->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)) && emk_poison_failed(stage, e->message);
 	for (int i = 0; i < emk_send_nslots; i++)
 	{
 		emk_send_slots[i].settled = false;
