@@ -41,6 +41,7 @@ is(query('SELECT (SELECT count(*) FROM eventmkt_data.work), (SELECT count(*) FRO
 	'nothing is left');
 
 # ---- crashes under load: four clients, each writing what it was told into a file of its own; one worker session runs passes
+query(q{SELECT eventmkt.change_setting('profile_burst', '1000000')});	# fifty people send all they can
 query(q{SELECT eventmkt.create_rule('now', on_event => 'Clicked', send_to => 'none')});
 query(q{SELECT eventmkt.create_rule('later', on_event => 'Clicked', after => '1 hour', on_repeat => 'parallel', send_to => 'none')});
 my $dir = PostgreSQL::Test::Utils::tempdir();
