@@ -24,6 +24,16 @@ static EmkPlan history_plan = {
 	4, {TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
+/* has a count without `within` been reached? That is once a version and key. */
+static EmkPlan reached_plan = {
+	"SELECT 1 WHERE EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) $1 "
+	"AND d.rule_id OPERATOR(pg_catalog.=) $2 AND d.key OPERATOR(pg_catalog.=) $3 AND d.rule_version OPERATOR(pg_catalog.=) $4) "
+	"OR EXISTS (SELECT 1 FROM eventmkt_data.decision d WHERE d.profile_id OPERATOR(pg_catalog.=) $1 "
+	"AND d.rule_id OPERATOR(pg_catalog.=) $2 AND d.key OPERATOR(pg_catalog.=) $3 AND d.rule_version OPERATOR(pg_catalog.=) $4 "
+	"AND d.run_id IS NOT NULL AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}'))",
+	4, {TEXTOID, INT4OID, TEXTOID, INT4OID}
+};
+
 static Datum
 ids_of(const char *profile_id)
 {
@@ -239,7 +249,19 @@ replayed_edge(EmkHistory *h, EmkEdges *e, const EmkItem *item, EmkItem **out)
 	return 0;
 }
 
+static bool
+is_reached(const EmkRule *rule, const char *profile_id, const char *key)
+{
+	Datum		args[4] = {CStringGetTextDatum(profile_id), Int32GetDatum(rule->rule_id), CStringGetTextDatum(key),
+	Int32GetDatum(rule->version)};
+
+	return emk_spi_run(&reached_plan, args, NULL, false, 1) > 0;
+}
+
 /*
+ * A count without `within` that was reached and decided has no edge any more, so its history need not be read at each further event:
+ * a late event can only move the edge back, and absorbing would take it for the decided one.
+ *
  * A batch can hold thousands of events of one profile, each inside the windows of the others: the second that asks reads to the
  * end, once for all that follow in event order.
  */
@@ -255,6 +277,11 @@ emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 
 	if (t->history != NULL)
 		return replayed_edge(t->history, e, item, out);
+	if (rule->within == NULL && e->from == DT_NOEND && is_reached(rule, item->profile_id, key))
+	{
+		e->from = DT_NOBEGIN;
+		e->to = DT_NOEND;
+	}
 	if (from < e->from || to > e->to)
 	{
 		EmkItem    *old = e->v;
