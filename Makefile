@@ -5,7 +5,7 @@
 FLOORS = base | profile template analytics experiment | event | rule | track | segment predict catalog | trigger | gate | deliver | worker | report | admin
 
 # the targets of the harness need nothing installed yet, so they stay clear of PGXS
-ifneq ($(filter test test-% check regress isolation tap unit demo bench bench-% sandbox setup deb dist META.json,$(MAKECMDGOALS)),)
+ifneq ($(filter test test-% check regress isolation tap unit demo fuzz bench bench-% sandbox setup deb dist META.json,$(MAKECMDGOALS)),)
 include test/test.mk
 else
 
@@ -16,7 +16,7 @@ LAYERS     := $(filter-out |,$(FLOORS))
 SRCS := src/eventmkt.c $(foreach l,$(LAYERS),$(sort $(wildcard src/$(l)/*.c)))
 HDRS := $(wildcard src/*/*.h)
 MODULE_big = eventmkt
-OBJS := $(SRCS:.c=.o) build/tables.o
+OBJS := $(SRCS:.c=.o) build/tables.o $(EMK_OBJS)
 DATA_built = build/eventmkt--$(EXTVERSION).sql
 EXTRA_CLEAN = build
 

@@ -34,3 +34,7 @@ VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" eventmkt.control)
 .PHONY: test-asan
 test-asan:
 	@test/asan $(ARGS)
+# each parser, T="target …" for SECONDS each (60), on that server
+.PHONY: fuzz
+fuzz:
+	@SECONDS_EACH=$(or $(SECONDS),60) test/fuzz/run $(T)

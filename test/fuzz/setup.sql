@@ -1,0 +1,37 @@
+-- what the fuzzer needs in its database, and the seeds that only the server can make
+SET client_min_messages = error;
+CREATE EXTENSION eventmkt;
+SELECT count(*) > 0 AS init FROM eventmkt.init();
+CREATE FUNCTION fuzz(target text, folder text, seconds float8, seed bigint, seeds bytea[], OUT runs bigint, OUT raised bigint, OUT corpus int, OUT edges int, OUT findings bigint)
+	LANGUAGE c AS '$libdir/eventmkt', 'fuzz';
+CREATE TABLE seeds (target text, seed bytea);
+DO $$
+DECLARE f bytea; q bytea; a bytea; k bytea; r bytea; d bytea; h bytea; w bytea; se bytea; ca bytea; st bytea; ho bytea; ft bytea; lt bytea; tv bytea; tl bytea; t timestamptz;
+BEGIN
+	FOR i IN 1..5 LOOP
+		t := timestamptz '2024-01-01 00:00Z' + i * interval '1 hour';
+		f := eventmkt.funnel_add(f, '1 day', t, 'strict_once', ARRAY[i % 2 = 0, i % 3 = 0]);
+		q := eventmkt.sequence_add(q, '(?1)(?t>1m).*(?2)', t, ARRAY[i % 2 = 0, i % 3 = 0]);
+		a := eventmkt.abandoned_add(a, t, i % 2 = 0, i % 5 = 0, '1 hour', true);
+		k := eventmkt.abandoned_keys_add(k, t, i % 2 = 0, i % 5 = 0, '1 hour', 'k' || i % 2);
+		r := eventmkt.retention_add(r, ARRAY[true, i = 3]);
+		d := eventmkt.retained_add(d, t, NULL, '1 day', 3);
+		h := eventmkt.cohort_retention_add(h, ARRAY[true, i % 2 = 0]);
+		w := eventmkt.max_in_window_add(w, t, '1 hour');
+		se := eventmkt.sessions_add(se, t, '1 hour');
+		ca := eventmkt.cadence_add(ca, t);
+		st := eventmkt.streak_add(st, t, 'UTC', 1);
+		ho := eventmkt.engaged_hours_add(ho, t, 'UTC');
+		ft := eventmkt.first_touch_add(ft, t, 'v' || i);
+		lt := eventmkt.last_touch_add(lt, t, 'v' || i);
+		tv := eventmkt.top_values_add(tv, 'v' || i % 3, 2);
+		tl := eventmkt.timeline_add(tl, t, 'e' || i % 2, 'k' || i % 3, i, i);
+		tl := eventmkt.merge_add(tl, ('[{"at": "2024-01-02", "event": "e' || i || '", "key": "kk", "id": ' || i * 10 || '}]')::eventmkt.timeline);
+	END LOOP;
+	INSERT INTO seeds SELECT 'state', s FROM unnest(ARRAY[f, q, a, k, r, d, h, w, se, ca, st, ho, ft, lt, tv, tl]) s;
+END $$;
+INSERT INTO seeds SELECT target, eventmkt.timeline_send(t) FROM unnest('{timeline,raw_timeline}'::text[]) target, (SELECT eventmkt.timeline('2024-01-01'::timestamptz + i * interval '7 min',
+	(ARRAY['a', 'b', 'c'])[1 + i % 3], CASE WHEN i % 4 > 0 THEN 'key' || i % 5 END, CASE WHEN i % 3 > 0 THEN i * 1.5 END, CASE WHEN i % 5 > 0 THEN i * 1000 END) AS t FROM generate_series(1, 12) i
+	UNION ALL SELECT '[]' UNION ALL SELECT '[{"at": "2024-01-01", "event": "a"}]' UNION ALL SELECT eventmkt.timeline('2024-01-01'::timestamptz + i * interval '1 day', 'e' || i) FROM generate_series(1, 300) i) s;
+INSERT INTO seeds SELECT 'rollup', eventmkt.rollup('2026-01-01'::timestamptz + i * interval '5 hours', 'e' || i % 3, 'item' || i % 4, i * 1.25) FROM generate_series(1, 20) i
+	UNION ALL SELECT 'rollup', eventmkt.rollup('2026-01-01', 'e', NULL, NULL);
