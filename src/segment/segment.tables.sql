@@ -77,11 +77,12 @@ COMMENT ON TABLE eventmkt_data.segment_sync IS 'segments whose members an endpoi
 CREATE TABLE IF NOT EXISTS eventmkt_data.segment_told (
 	sync_id		int NOT NULL,
 	profile_id	text COLLATE "C" NOT NULL,
-	told		bool NOT NULL,					-- what the endpoint knows: it is in
+	told		bool,							-- what the endpoint knows: it is in; NULL: not known, a message that said so died
 	sending		bool,							-- what the message under way says
 	pending		bool NOT NULL,					-- it may have changed since
 	PRIMARY KEY (sync_id, profile_id)
 );
+ALTER TABLE eventmkt_data.segment_told ALTER COLUMN told DROP NOT NULL;
 CREATE INDEX IF NOT EXISTS segment_told_pending ON eventmkt_data.segment_told (sync_id, profile_id) WHERE pending;
 CREATE INDEX IF NOT EXISTS segment_told_sending ON eventmkt_data.segment_told (sync_id) WHERE sending IS NOT NULL;
 COMMENT ON TABLE eventmkt_data.segment_told IS 'what an endpoint knows of a person and segment';

@@ -9,7 +9,8 @@
  *   2. A message holds up to BATCH people whose membership differs from what the endpoint knows; who came and went again
  *      before it was made is in none.
  *   3. A message is a delivery like any other, with its own id, signature and tries; what it said is `told` once it is delivered.
- *      One that died holds the line until it is redelivered, or sync_segment() is called again, which makes a new one.
+ *      One that died holds the line until it is redelivered, or sync_segment() is called again, which makes a new one. Whether the
+ *      endpoint had taken it nobody knows, so the people it named are told again, those who left meanwhile as well.
  *   4. All of it is rows, changed in the transaction that makes the delivery: it goes on where it stood.
  */
 #include "postgres.h"
@@ -46,7 +47,7 @@ static EmkPlan arrived_plan = {
 	"WHERE sync_id OPERATOR(pg_catalog.=) $1", 2, {INT4OID, TIMESTAMPTZOID}
 };
 static EmkPlan again_plan = {
-	"WITH t AS (UPDATE eventmkt_data.segment_told SET pending = true, sending = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1 "
+	"WITH t AS (UPDATE eventmkt_data.segment_told SET pending = true, told = NULL, sending = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1 "
 	"AND sending IS NOT NULL) UPDATE eventmkt_data.segment_sync SET delivery_id = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1", 1,
 	{INT4OID}
 };
@@ -63,7 +64,8 @@ static EmkPlan settle_plan = {
 	"WHERE u.sending IS NULL AND NOT u.told))), "
 	"same AS (UPDATE eventmkt_data.segment_told t SET pending = false WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 	"SELECT u.tid FROM u WHERE u.sending IS NULL AND u.told))) "
-	"UPDATE eventmkt_data.segment_told t SET pending = false, sending = NOT t.told WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+	"UPDATE eventmkt_data.segment_told t SET pending = false, sending = t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+	"SELECT u.tid FROM u WHERE u.sending)) WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 	"SELECT u.tid FROM u WHERE u.sending IS NOT NULL))", 3,
 	{INT4OID, TEXTARRAYOID, BOOLARRAYOID}
 };
@@ -162,16 +164,17 @@ next_message(const Line *l, TimestampTz now)
 	for (int i = 0; i < n; i++)
 	{
 		char	   *id = emk_spi_text(i, 1);
-		bool		told = emk_spi_bool(i, 2, false);
 		bool		in = emk_spi_bool(i, 3, false);
+		bool		unknown;
+		bool		told = DatumGetBool(emk_spi_datum(i, 2, &unknown)) == in && !unknown;
 
-		if (told != in && nchanged[0] + nchanged[1] == BATCH)
+		if (!told && nchanged[0] + nchanged[1] == BATCH)
 			continue;			/* of the next message */
-		if (told != in)
+		if (!told)
 			changed[in][nchanged[in]++] = id;
 		ids[k] = CStringGetTextDatum(id);
 		sending[k] = BoolGetDatum(in);
-		same[k++] = told == in;
+		same[k++] = told;
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (k == 0)
