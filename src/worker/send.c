@@ -340,7 +340,7 @@ send_adopted(void)
 
 /*
  * The endpoints to ask for rows now, at most how many each, and, with them, when to ask again: `deadline` (monotonic) and the
- * returned business time.
+ * returned business time. Without arrays they are only counted; arrays have room for emk_peer_count, which a refresh changes.
  */
 static TimestampTz
 plan_claims(EmkPeer **peers, int *limits, int *n, int64 mono, bool scan)
@@ -381,8 +381,12 @@ plan_claims(EmkPeer **peers, int *limits, int *n, int64 mono, bool scan)
 			continue;
 		}
 		lookups += emk_peer_is_cold(p, mono);
-		peers[*n] = p;
-		limits[(*n)++] = Min(room, Max(1, (spare + 3) / 4));
+		if (peers != NULL)
+		{
+			peers[*n] = p;
+			limits[*n] = Min(room, Max(1, (spare + 3) / 4));
+		}
+		(*n)++;
 	}
 	lookups = looked_up;		/* a plan only: the next survey counts what came of it */
 	return next;
@@ -620,10 +624,6 @@ run(int64 mono, bool scan)
 TimestampTz
 emk_send_turn(void)
 {
-	EmkPeer    *few[64];
-	int			limits[64];
-	EmkPeer   **peers = few;
-	int		   *caps = limits;
 	int64		mono;
 	int			n = 0;
 	bool		scan;
@@ -641,15 +641,10 @@ emk_send_turn(void)
 		deadline = retry_at;
 		return DT_NOEND;
 	}
-	if (emk_peer_count > lengthof(few))
-	{
-		peers = palloc(sizeof(EmkPeer *) * emk_peer_count);
-		caps = palloc(sizeof(int) * emk_peer_count);
-	}
 	deadline = mono + POLL_EVERY;
 	survey(mono);
 	scan = (scan_wanted && mono >= scan_allowed) || mono - polled_at >= POLL_EVERY;
-	plan_claims(peers, caps, &n, mono, scan);
+	plan_claims(NULL, NULL, &n, mono, scan);
 	if (settle_due(mono) || scan || (n > 0 && !(fresh_count() > 0 && emk_send_free_total() < emk_guc_max_in_flight / 4 * 3)))
 	{
 		if (scan)
@@ -659,7 +654,7 @@ emk_send_turn(void)
 		deadline = mono + POLL_EVERY;
 		survey(mono);
 	}
-	next = plan_claims(peers, caps, &n, mono, false);
+	next = plan_claims(NULL, NULL, &n, mono, false);
 	if (n > 0 && retry_at == 0)
 		deadline = Min(deadline, mono);
 	if (retry_at > 0)
@@ -669,11 +664,6 @@ emk_send_turn(void)
 	if (fresh_count() > 0)
 		deadline = Min(deadline, oldest_done + SETTLE_WAIT);
 	deadline = Min(deadline, emk_poison_next());
-	if (peers != few)
-	{
-		pfree(peers);
-		pfree(caps);
-	}
 	return next;
 }
 
