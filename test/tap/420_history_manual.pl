@@ -52,5 +52,9 @@ my $readme = slurp("$top/README.md");
 my ($chapter) = $readme =~ /^## Ask about history\n(.*?)^## /ms;
 cmp_ok(run_chapter('README.md', 'readme', $chapter // ''), '>=', 8, 'each task of the chapter shows an answer');
 cmp_ok(run_chapter('doc/history.md', 'long', slurp("$top/doc/history.md")), '>=', 8, 'so does the long form');
+# the queries of the chapter on operations name what there is
+my ($monitor) = $readme =~ /^### Monitor\n(.*?)^### /ms;
+like($monitor // '', qr/^```sql\n(?:.*\n){20}/m, 'there are queries for monitoring');
+run_chapter('README.md, Monitor', 'monitor', $monitor // '');
 $node->stop;
 done_testing();
