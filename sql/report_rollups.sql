@@ -106,6 +106,7 @@ CREATE FUNCTION try(r bytea) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN ev
 SELECT try(r) FROM unnest(ARRAY['', '\x01', '\x02000000', '\x0100000000', '\x010001', '\x0100ffffffffff', '\x01000001ff', '\x010001000101610100', '\x01000001016101000000']::bytea[]) r;
 SELECT count(*) > 1000 AS survived FROM (SELECT try(set_byte(part, i, (get_byte(part, i) + 1 + i % 250) % 256)) FROM (SELECT part FROM eventmkt_bi.rollup_parts ORDER BY profile_id, month LIMIT 20) p,
 	LATERAL generate_series(0, length(part) - 1) i) x;
+SELECT try('\x01000001050061626364000000');	-- a name that begins with a NUL
 SELECT eventmkt.drop_rollups();
 SELECT count(*) AS rows, (SELECT count(*) FROM eventmkt_data.profile_timeline) > 0 AS timelines FROM eventmkt_data.rollup;
 SELECT eventmkt.keep_rollups();

@@ -446,10 +446,9 @@ emk_analytics_rollup_end(PG_FUNCTION_ARGS)
 static void
 append_text(StringInfo buf, const char *text, int len)
 {
-	char	   *s = pnstrdup(text, len);
-
-	pg_verifymbstr(s, len, false);
-	escape_json(buf, s);
+	/* before it is copied: the copy of a text that holds a NUL is shorter than its length says */
+	pg_verifymbstr(text, len, false);
+	escape_json(buf, pnstrdup(text, len));
 }
 
 /* Millionths as a decimal number without trailing zeros */

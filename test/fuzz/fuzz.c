@@ -130,6 +130,7 @@ mutate(Input *in, const Target *t, const Input *corpus, int ncorpus)
 	static const int64 odd[] = {0, 1, -1, 127, 128, 255, 256, 32767, 65535, 65536, PG_INT32_MAX, PG_INT32_MIN, PG_INT64_MAX, PG_INT64_MIN, 4096};
 	size_t		at = below(in->n + 1);
 	uint8		piece[16];
+	int			size = 1 << below(4);
 	int			nwords = 0;
 
 	while (t->words[nwords])
@@ -153,19 +154,20 @@ mutate(Input *in, const Target *t, const Input *corpus, int ncorpus)
 			break;
 		case 4:
 			memcpy(piece, &odd[below(lengthof(odd))], 8);
-			put(in, at, below(2) ? 8 : 0, piece, 1 << below(4));
+			put(in, at, below(2) ? 8 : 0, piece, size);
 			break;
 		case 5:
 			if (nconstants > 0)
 			{
-				memcpy(piece, &constants[below(Min(nconstants, NCONSTANTS))], 8);
-				put(in, at, below(2) ? 8 : 0, piece, 1 << below(4));
+				memcpy(piece, &constants[below(nconstants < NCONSTANTS ? nconstants : NCONSTANTS)], 8);
+				put(in, at, below(2) ? 8 : 0, piece, size);
 			}
 			break;
 		case 6:					/* a part comes twice */
 			{
 				uint8		copy[64];
-				size_t		n = Min(1 + below(sizeof(copy)), in->n - at);
+				size_t		wanted = 1 + below(sizeof(copy));
+				size_t		n = Min(wanted, in->n - at);
 
 				memcpy(copy, in->data + at, n);
 				put(in, below(in->n + 1), 0, copy, n);
@@ -399,7 +401,7 @@ fuzz(PG_FUNCTION_ARGS)
 	do
 	{
 		/* young ones more often than old ones */
-		const Input *from = &corpus[below(2) ? below(ncorpus) : ncorpus - 1 - below(Min(ncorpus, 16))];
+		const Input *from = &corpus[below(2) ? below(ncorpus) : ncorpus - 1 - below(ncorpus < 16 ? ncorpus : 16)];
 
 		CHECK_FOR_INTERRUPTS();
 		memcpy(in.data, from->data, from->n);
