@@ -529,8 +529,12 @@ recover(ErrorData *e)
 	bool		poison;
 
 	AbortCurrentTransaction();
-	/* claiming passes over locked rows; one that is to be settled is waited for, and then waits without the others */
+	/*
+	 * Class 42 is a trigger's that names what is not there, maybe for one row. Claiming passes over locked rows; one that is to be
+	 * settled is waited for, and then waits without the others.
+	 */
 	poison = (!emk_worker_is_server_fault(e->sqlerrcode) ||
+			  ERRCODE_TO_CATEGORY(e->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_UNDEFINED_TABLE) ||
 			  (stage == EMK_STAGE_SETTLE && e->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)) && emk_poison_failed(stage, e->message);
 	for (int i = 0; i < emk_send_nslots; i++)
 	{
