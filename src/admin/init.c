@@ -125,6 +125,29 @@ grant_to_owner(const char *owner, Oid owner_oid)
 	emk_admin_run("GRANT SELECT, INSERT, UPDATE, DELETE ON eventmkt.secret TO %s", o);
 }
 
+/*
+ * Tables without a primary key tell a publication their rows by all columns, or a publication FOR ALL TABLES would make the server refuse
+ * our deletes. Only tables that do not do so yet are locked.
+ */
+static void
+identify_rows(Oid owner)
+{
+	static EmkPlan plan = {
+		"SELECT pg_catalog.string_agg(pg_catalog.format('ALTER TABLE eventmkt_data.%I REPLICA IDENTITY FULL', c.relname), '; ') "
+		"FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) 'eventmkt_data'::pg_catalog.regnamespace "
+		"AND c.relowner OPERATOR(pg_catalog.=) $1 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[]) "
+		"AND c.relreplident OPERATOR(pg_catalog.=) 'd' AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index i "
+		"WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary)", 1, {OIDOID}
+	};
+	Datum		arg = ObjectIdGetDatum(owner);
+	char	   *script;
+
+	emk_spi_run(&plan, &arg, NULL, false, 0);
+	script = emk_spi_text(0, 1);
+	if (script)
+		emk_spi_script(script);
+}
+
 /* Tables, indexes, views and triggers, made by the owner; then what changed since the data version that is stored. */
 static void
 ensure_tables(Oid owner_oid)
@@ -151,6 +174,7 @@ ensure_tables(Oid owner_oid)
 			emk_spi_script(migrations[i].sql);
 	for (int i = 0; emk_base_tables[i] != NULL; i++)
 		emk_spi_script(emk_base_tables[i]);
+	identify_rows(owner_oid);
 	SetUserIdAndSecContext(user, sec_context);
 
 	if (stored == NULL || from != EMK_DATA_VERSION)

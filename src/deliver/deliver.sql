@@ -6,6 +6,7 @@ CREATE TABLE eventmkt.secret (
 	expires_at	timestamptz				-- business time; NULL: the current secret
 );
 CREATE INDEX secret_endpoint ON eventmkt.secret (endpoint);
+ALTER TABLE eventmkt.secret REPLICA IDENTITY FULL;		-- no key: else a publication FOR ALL TABLES makes its deletes fail
 REVOKE ALL ON eventmkt.secret FROM PUBLIC;
 COMMENT ON TABLE eventmkt.secret IS 'signing secrets of endpoints; never dumped';
 CREATE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt.secret

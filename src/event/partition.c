@@ -118,11 +118,12 @@ make_partition(const Partitioned *p, TimestampTz start, int64 length)
 
 	emk_spi_script(psprintf(
 		"CREATE TABLE eventmkt_data.%s (LIKE eventmkt_data.%s INCLUDING DEFAULTS INCLUDING CONSTRAINTS); "
+		"ALTER TABLE eventmkt_data.%s REPLICA IDENTITY FULL; "	/* it has no key, and a publication may take it */
 		"WITH moved AS (DELETE FROM eventmkt_data.%s_default WHERE %s OPERATOR(pg_catalog.>=) %s::pg_catalog.timestamptz "
 		"AND %s OPERATOR(pg_catalog.<) %s::pg_catalog.timestamptz RETURNING *) "
 		"INSERT INTO eventmkt_data.%s SELECT * FROM moved; "
 		"ALTER TABLE eventmkt_data.%s ATTACH PARTITION eventmkt_data.%s FOR VALUES FROM (%s) TO (%s)",
-		name, p->table, p->table, p->column, from, p->column, to, name, p->table, name, from, to));
+		name, p->table, name, p->table, p->column, from, p->column, to, name, p->table, name, from, to));
 }
 
 /*
