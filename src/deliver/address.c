@@ -167,11 +167,16 @@ check_allowed(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* Every reload of the configuration assigns the setting again: what is the same makes no connection stale. */
 static void
 assign_allowed(const char *newval, void *extra)
 {
-	allowed = extra;
-	generation++;
+	const Networks *list = extra;
+
+	if (allowed == NULL || list == NULL || list->n != allowed->n ||
+		memcmp(list->net, allowed->net, list->n * sizeof(Network)) != 0)
+		generation++;
+	allowed = list;
 }
 
 int
