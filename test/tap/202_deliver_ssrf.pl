@@ -104,6 +104,17 @@ $change->("eventmkt.allowed_networks = ''");
 ok($again->('address not allowed'), 'is not used any more when it is not');
 $change->("eventmkt.allowed_networks = '127.0.0.0/8, ::1/128'");
 ok($again->('delivered'), 'and again when it is');
+# another reload is no change of networks: the connection stays in use
+sleep 2;
+for my $round (1, 2)
+{
+	my $done = $node->safe_psql($db, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'again' AND status = 'delivered'");
+	$node->safe_psql($db, "SELECT eventmkt.track('u', 'Again')");
+	wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'again' AND status = 'delivered'", $done + 1, 10);
+	$change->('eventmkt.max_in_flight = 100') if $round == 1;
+}
+my @conns = map { $_->{conn} } ($sink->requests)[-2, -1];
+is($conns[0], $conns[1], 'a reload makes no new connection');
 $change->("eventmkt.ca_file = ''");
 $node->safe_psql($db, "SELECT eventmkt.track('u', 'Again')");
 ok(wait_for(sub { $node->safe_psql($db, $last) =~ /certificate/ }, 10), 'a CA file that is taken away is not trusted any more');
