@@ -5,7 +5,7 @@
 FLOORS = base | profile template analytics experiment | event | rule | track | segment predict catalog | trigger | gate | deliver | worker | report | admin
 
 # the targets of the harness need nothing installed yet, so they stay clear of PGXS
-ifneq ($(filter test test-% check regress isolation tap unit demo fuzz bench bench-% sandbox setup deb dist META.json,$(MAKECMDGOALS)),)
+ifneq ($(filter test test-% nightly-% check regress isolation tap unit demo fuzz bench bench-% sandbox setup deb dist META.json,$(MAKECMDGOALS)),)
 include test/test.mk
 else
 

@@ -6,6 +6,15 @@
 .PHONY: test check regress isolation tap unit demo bench sandbox setup
 test check regress isolation tap unit demo bench:
 	@test/run $@ $(T) $(B) $(ARGS)
+# the nightly sizes: of the TAP files that have one, and test/nightly; T="name …" runs some, so does nightly-NAME. What passed on
+# this commit is not run again. test-release: these, the sanitizers, the fuzzers and the matrix, taken up again in the same way
+.PHONY: test-nightly test-release
+test-nightly:
+	@test/run nightly $(T)
+nightly-%:
+	@test/run nightly $*
+test-release:
+	@test/release $(T)
 bench-%:
 	@test/run $@ $(ARGS)
 sandbox setup:

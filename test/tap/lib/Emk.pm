@@ -36,7 +36,7 @@ use Time::HiRes qw(time sleep);
 use Emk::Sink;
 
 our @EXPORT = qw(new_node start_sink create_endpoint wait_for wait_for_sql violations check_safety query_rows quote_literal
-	spread_endpoints healthy_holds make_certs stop_all);
+	spread_endpoints healthy_holds make_certs sized stop_all);
 
 my $test_dir = dirname(dirname(dirname(__FILE__)));
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
@@ -188,6 +188,12 @@ sub healthy_holds
 	Test::More::cmp_ok($gap, '<=', 250, "$what: biggest gap between healthy successes");
 	return $p99;
 }
+
+=head2 sized(C, NIGHTLY) → the size of an experiment: C in `make test`, NIGHTLY in `make test-nightly` and `make test-release`
+
+=cut
+
+sub sized { ($ENV{EMK_TIER} // 'c') =~ /nightly|release/ ? $_[1] : $_[0] }
 
 =head2 wait_for(CODE, SECONDS) → what CODE returned once it was true; false when the time is over
 
