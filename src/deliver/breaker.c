@@ -2,7 +2,10 @@
  * breaker.c: the circuit breaker of one endpoint. Pure: state in, state out.
  *
  *   closed --EMK_BREAKER_FAILURES transient failures in a row--> open --open_until passes--> half open
- *   half open: one try at a time; its failure opens again for twice as long (5 s … 5 min), its success closes
+ *   half open: one try at a time; its failure opens again, its success closes
+ *
+ * It stays open for 5 s, then for twice as long each time, up to 5 min, but, beyond 5 s, never for longer than an eighth of the time that
+ * the endpoint has been failing: what was away for a minute is found again within ten seconds, what was away for hours is seldom asked.
  *
  * Times are business time, because the retry schedule is: an hour of failures under a moved clock looks like an hour. When
  * the clock was set back, an open_until that lies further ahead than any step is not believed.
@@ -15,6 +18,7 @@
 
 #define FIRST_STEP	(5 * USECS_PER_SEC)
 #define LAST_STEP	(300 * USECS_PER_SEC)
+#define SHARE		8
 
 int
 emk_breaker_allows(const EmkBreaker *b, TimestampTz now)
@@ -56,7 +60,8 @@ emk_breaker_failure(EmkBreaker *b, bool transient, TimestampTz now, double sprea
 		return false;
 	for (int i = EMK_BREAKER_FAILURES; i < b->failures && step < LAST_STEP; i++)
 		step *= 2;
-	b->open_until = now + (int64) (Min(step, LAST_STEP) * (0.9 + 0.2 * spread));
+	step = Max(FIRST_STEP, Min(Min(step, LAST_STEP), (now - b->failing_since) / SHARE));
+	b->open_until = now + (int64) (step * (0.9 + 0.2 * spread));
 	return !was_open;
 }
 

@@ -19,10 +19,13 @@
 
 #include <curl/curl.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "deliver/deliver.h"
@@ -43,6 +46,7 @@
 #define MAX_EVENTS		256
 #define IDLE_SECONDS	55		/* a kept connection that was idle longer is not used again */
 #define LIFE_SECONDS	600		/* nor one older than this: certificates and addresses are rotated */
+#define FAREWELL_BYTES	64		/* what TLS says at the end is shorter, a request longer */
 
 struct EmkTarget
 {
@@ -86,6 +90,7 @@ static int64 timer_at = -1;		/* monotonic; -1: curl wants no call */
 static int	done[MAX_TRANSFERS];	/* ring of slots whose answers wait */
 static int	done_head = 0;
 static int	done_count = 0;
+static const char *authorities = NULL;	/* the bundle that counts; NULL when there is none */
 
 /* ---- targets ---- */
 
@@ -152,6 +157,21 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *addr)
 		return CURL_SOCKET_BAD;
 	}
 	return socket(addr->family, addr->socktype | SOCK_CLOEXEC, addr->protocol);
+}
+
+/*
+ * A request that was given up must not arrive later, from the kernel's buffer, when the network is well again: it would be a duplicate
+ * of the next try. What the peer has not acknowledged goes with the connection.
+ */
+static int
+close_socket(void *arg, curl_socket_t fd)
+{
+	struct linger at_once = {1, 0};
+	int			unsent = 0;
+
+	if (ioctl(fd, SIOCOUTQ, &unsent) == 0 && unsent > FAREWELL_BYTES)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	return close(fd);
 }
 
 static size_t
@@ -251,6 +271,7 @@ set_common(Transfer *x)
 	SET(CURLOPT_ERRORBUFFER, x->text);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, x);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
 	SET(CURLOPT_HEADERFUNCTION, read_header);
 	SET(CURLOPT_HEADERDATA, x);
 	SET(CURLOPT_WRITEFUNCTION, read_body);
@@ -268,6 +289,7 @@ set_common(Transfer *x)
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);	/* a session taken up again is not verified */
 	SET(CURLOPT_MAXAGE_CONN, (long) IDLE_SECONDS);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_USERAGENT, "eventmkt/" EMK_VERSION);
@@ -294,6 +316,7 @@ set_authorities(Transfer *x)
 		if (known && file != NULL && access(file, R_OK) == 0)
 			dir = NULL;
 	}
+	authorities = own ? emk_guc_ca_file : file;
 	if (!own && !x->own_ca && (x->default_ca || !known))
 		return true;
 	x->own_ca = own;
@@ -303,7 +326,30 @@ set_authorities(Transfer *x)
 		curl_easy_setopt(x->easy, CURLOPT_CAPATH, own ? NULL : dir) == CURLE_OK;
 }
 
-/* A connection is not used again when the allowed networks changed since it was made: its address was judged by the old ones. */
+/* Is the bundle of authorities another one than before, by its name or behind it? Looked at once a second. */
+static bool
+authorities_changed(int64 now)
+{
+	static int64 looked_at = 0;
+	static struct stat seen;
+	struct stat found;
+	bool		changed;
+
+	if (looked_at != 0 && now - looked_at < USECS_PER_SEC)
+		return false;
+	if (authorities == NULL || stat(authorities, &found) != 0)
+		memset(&found, 0, sizeof(found));
+	changed = looked_at != 0 && (found.st_dev != seen.st_dev || found.st_ino != seen.st_ino || found.st_size != seen.st_size ||
+								 found.st_mtim.tv_sec != seen.st_mtim.tv_sec || found.st_mtim.tv_nsec != seen.st_mtim.tv_nsec);
+	seen = found;
+	looked_at = now;
+	return changed;
+}
+
+/*
+ * A connection is not used again when the allowed networks or the authorities changed since it was made: it was judged by the old
+ * ones. Nor is what curl keeps of a bundle.
+ */
 static bool
 set_age(Transfer *x)
 {
@@ -312,14 +358,17 @@ set_age(Transfer *x)
 	int64		now = emk_clock_monotonic();
 	int64		age;			/* seconds since the change, less what rounding may add */
 
-	if (seen != emk_address_generation())
-	{
-		changed_at = seen < 0 ? now - 2 * LIFE_SECONDS * USECS_PER_SEC : now;
-		seen = emk_address_generation();
-	}
-	age = (now - changed_at) / USECS_PER_SEC - 1;
+	if (seen < 0)
+		changed_at = now - 2 * LIFE_SECONDS * USECS_PER_SEC;
+	else if (seen != emk_address_generation())
+		changed_at = now;
+	seen = emk_address_generation();
+	if (authorities_changed(now))
+		changed_at = now;
+	age = Max(0, Min((now - changed_at) / USECS_PER_SEC - 1, LIFE_SECONDS));
 	return curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, age < 1 ? 1L : 0L) == CURLE_OK &&
-		curl_easy_setopt(x->easy, CURLOPT_MAXLIFETIME_CONN, (long) Max(1, Min(age, LIFE_SECONDS))) == CURLE_OK;
+		curl_easy_setopt(x->easy, CURLOPT_CA_CACHE_TIMEOUT, (long) age) == CURLE_OK &&
+		curl_easy_setopt(x->easy, CURLOPT_MAXLIFETIME_CONN, (long) Max(1, age)) == CURLE_OK;
 }
 
 /* What an endpoint's requests have in common. */
