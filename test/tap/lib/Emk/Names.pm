@@ -19,80 +19,45 @@ Inside, the only network is a loopback device, resolv.conf names 127.0.0.1, and 
 
 use strict;
 use warnings;
-use File::Temp;
 use IO::Socket::INET;
 use Socket;
 
 my $pid;
 
-# Stage 2, root of the namespaces: the loopback device up, port 53 free to take, resolv.conf and nsswitch.conf replaced;
-# then on as the user that we were
-sub enter
-{
-	my ($uid, $gid, $dir, @command) = @_;
-	my $fail = sub { print STDERR "$_[0]: $!\n"; exit 125 };
-
-	socket(my $s, PF_INET, SOCK_DGRAM, 0) or $fail->('socket');
-	my $request = pack('a16 s x14', 'lo', 0);
-	ioctl($s, 0x8913, $request) or $fail->('SIOCGIFFLAGS');
-	my ($name, $flags) = unpack('a16 s', $request);
-	$request = pack('a16 s x14', 'lo', $flags | 1);
-	ioctl($s, 0x8914, $request) or $fail->('SIOCSIFFLAGS');
-	open(my $port, '>', '/proc/sys/net/ipv4/ip_unprivileged_port_start') or $fail->('port 53');
-	print {$port} "53\n";
-	close $port or $fail->('port 53');
-	for my $file (qw(resolv.conf nsswitch.conf))
-	{
-		system('mount', '--bind', "$dir/$file", "/etc/$file") == 0 or $fail->("mount $file");
-	}
-	exec 'unshare', '-U', "--map-user=$uid", "--map-group=$gid", @command or $fail->('unshare');
-}
-
 sub import
 {
 	my ($class) = @_;
-	my $uid = $<;
-	my $gid = $( + 0;
-
-	enter(splice @ARGV, 0) if ($ENV{EMK_NAMES} // '') eq 'enter' && delete $ENV{EMK_NAMES};
-	if (!defined $ENV{EMK_NAMES_DIR})
-	{
-		my $dir = File::Temp::tempdir('emk_names_XXXX', TMPDIR => 1);
-		my %files = ('resolv.conf' => "nameserver 127.0.0.1\n", 'nsswitch.conf' => "passwd: files\ngroup: files\nhosts: files dns\n");
-		for my $name (keys %files)
-		{
-			open(my $f, '>', "$dir/$name") or die "$dir/$name: $!";
-			print {$f} $files{$name};
-			close $f;
-		}
-		my @enter = ('unshare', '-Urmn', $^X, '-I', dirname_of(), '-MEmk::Names', '-e', '1', $uid, $gid, $dir);
-		local $ENV{EMK_NAMES} = 'enter';
-		local $ENV{EMK_NAMES_DIR} = $dir;
-		my $said = qx(@{[ join ' ', map { quotemeta } @enter, 'true' ]} 2>&1);
-		if ($? != 0)
-		{
-			remove($dir);
-			$said =~ s/\s+/ /g;
-			require Test::More;
-			Test::More::plan(skip_all => "no namespaces of one's own here: $said");
-		}
-		exec @enter, $^X, $0, @ARGV or die "unshare: $!";
-	}
+	require Emk::Inside;
+	Emk::Inside::enter($class);
 	no strict 'refs';
 	*{ caller() . '::start_names' } = \&start_names;
 }
 
-sub dirname_of
+sub ready
 {
-	(my $dir = __FILE__) =~ s{/Emk/Names\.pm$}{};
-	return $dir;
+	my ($class, $dir) = @_;
+	my %files = ('resolv.conf' => "nameserver 127.0.0.1\n", 'nsswitch.conf' => "passwd: files\ngroup: files\nhosts: files dns\n");
+
+	for my $name (keys %files)
+	{
+		open(my $f, '>', "$dir/$name") or die "$dir/$name: $!\n";
+		print {$f} $files{$name};
+		close $f;
+	}
 }
 
-sub remove
+# Port 53 free to take, resolv.conf and nsswitch.conf replaced
+sub prepare
 {
-	my ($dir) = @_;
-	unlink "$dir/resolv.conf", "$dir/nsswitch.conf";
-	rmdir $dir;
+	my ($class, $dir) = @_;
+
+	open(my $port, '>', '/proc/sys/net/ipv4/ip_unprivileged_port_start') or die "port 53: $!\n";
+	print {$port} "53\n";
+	close $port or die "port 53: $!\n";
+	for my $file (qw(resolv.conf nsswitch.conf))
+	{
+		system('mount', '--bind', "$dir/$file", "/etc/$file") == 0 or die "mount $file failed\n";
+	}
 }
 
 sub name_field
@@ -166,7 +131,6 @@ END
 {
 	my $rc = $?;
 	kill 'TERM', $pid if $pid;
-	remove($ENV{EMK_NAMES_DIR}) if $pid && defined $ENV{EMK_NAMES_DIR};
 	$? = $rc;
 }
 
