@@ -36,6 +36,17 @@ include $(PGXS)
 
 $(OBJS): $(HDRS)
 
+# the library with the pause points of src/base/pause.h, for tests that kill a process where it hurts; never installed by `make install`
+.PHONY: pause
+pause: build/pause/eventmkt.so
+PAUSE_SRCS := $(shell grep -lE 'EMK_PAUSE_POINT|emk_base_init_pause' $(SRCS))
+PAUSE_OBJS := $(PAUSE_SRCS:%.c=build/pause/%.o)
+$(PAUSE_OBJS): build/pause/%.o: %.c $(HDRS)
+	@mkdir -p $(@D)
+	$(COMPILE.c) -DEMK_PAUSE_POINTS -o $@ $<
+build/pause/eventmkt.so: $(PAUSE_OBJS) $(filter-out $(PAUSE_SRCS:.c=.o),$(OBJS))
+	$(LINK.shared) -o $@ $^ $(LDFLAGS) $(LDFLAGS_SL) $(SHLIB_LINK)
+
 # the install script: the state of each layer, then its routines, in floor order
 SQL_PARTS := $(foreach l,$(LAYERS),$(wildcard src/$(l)/$(l).sql))
 build/eventmkt--$(EXTVERSION).sql: src/eventmkt.sql $(SQL_PARTS)

@@ -40,6 +40,7 @@ emk_base_init(void)
 	emk_base_init_setting();
 	emk_base_init_owner();
 	emk_base_init_wake();
+	emk_base_init_pause();
 }
 
 void

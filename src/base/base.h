@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/owner.h"
+#include "base/pause.h"
 #include "base/setting.h"
 #include "base/spi.h"
 #include "base/wake.h"

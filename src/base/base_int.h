@@ -7,5 +7,10 @@
 extern void emk_base_init_setting(void);
 extern void emk_base_init_owner(void);
 extern void emk_base_init_wake(void);
+#ifdef EMK_PAUSE_POINTS
+extern void emk_base_init_pause(void);
+#else
+#define emk_base_init_pause() ((void) 0)
+#endif
 
 #endif

@@ -31,6 +31,7 @@ after_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, voi
 	if (!wake_wanted || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
 		return;
 	wake_wanted = false;
+	EMK_PAUSE_POINT("wake");
 	if (is_commit)
 		emk_wake_now();
 }

@@ -69,7 +69,10 @@ redeliver_one(Datum id, TimestampTz now)
 				 errmsg("a cancelled delivery is not sent"),
 				 errhint("Its decision says why it was cancelled; only dead and delivered messages can be sent again.")));
 	if (strcmp(status, "dead") == 0 || strcmp(status, "delivered") == 0)
+	{
 		emk_spi_run(&requeue_plan, args, NULL, false, 0);
+		EMK_PAUSE_POINT("requeued");
+	}
 	else
 		emk_spi_run(&hurry_plan, args, NULL, false, 0);
 	return true;

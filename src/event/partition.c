@@ -152,6 +152,7 @@ emk_event_make_partitions(TimestampTz from, TimestampTz to)
 			if (!is_covered(&partitioned[i], t, t + length))
 			{
 				make_partition(&partitioned[i], t, length);
+				EMK_PAUSE_POINT("partition_made");
 				made++;
 			}
 	return made;

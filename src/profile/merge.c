@@ -132,6 +132,7 @@ emk_profile_merge(const char *from, const char *into)
 	initStringInfo(&detail);
 	appendStringInfoChar(&detail, '{');
 	move_aliases(from, into, at, &detail);
+	EMK_PAUSE_POINT("aliases_moved");
 	append_added(&detail, added, n);
 	appendStringInfo(&detail, ", \"identified\": %s, \"created_at\": \"" INT64_FORMAT "\", ",
 					 lost.identified ? "true" : "false", lost.created_at);

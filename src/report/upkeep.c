@@ -173,6 +173,7 @@ pack_days(TimestampTz packed_to, TimestampTz sealed_to, int max_days)
 		Datum		args[2] = {TimestampTzGetDatum(packed_to), TimestampTzGetDatum(packed_to + USECS_PER_DAY)};
 
 		emk_spi_run(&pack_plan, args, NULL, false, 0);
+		EMK_PAUSE_POINT("day_packed");
 		emk_report_rollup_day(packed_to);
 		packed_to += USECS_PER_DAY;
 		run_time(&packed_plan, packed_to);

@@ -493,6 +493,7 @@ weigh(EmkPair *v, int n, const Merged *merged, int nmerged, TimestampTz now)
 		store_sizes(v, n, now);
 		if (run(&mark_plan, &both, 0) > 0)
 			emk_wake_at_commit();
+		EMK_PAUSE_POINT("membership_changed");
 	}
 	tell(v, n);
 }

@@ -117,6 +117,7 @@ emk_track_one(EmkMessage *m)
 		ev.anonymous_id = m->anonymous_id;
 		ev.depth = m->depth;
 		emk_event_append(&ev);
+		EMK_PAUSE_POINT("event_appended");
 		if (ev.conflict_of == 0)
 			leave_work(&ev);
 	}

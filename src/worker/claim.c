@@ -430,6 +430,7 @@ emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampT
 	{
 		ask(sends, runs, taken, now);
 		mark(sends, runs, taken, now);
+		EMK_PAUSE_POINT("claim_marked");
 		for (int i = 0; i < taken; i++)
 			passed += runs[i].verdict == EMK_PASS;
 		refuse(sends, runs, taken, now);

@@ -228,8 +228,12 @@ emk_worker_fire(EmkPass *p)
 	emk_gate_ask(gates, k, p->now);
 	for (int i = 0; i < k; i++)
 		decide(&f, asked[i], &gates[i]);
+	EMK_PAUSE_POINT("gates_asked");
 	emk_trigger_put(f.put.v, f.put.n);
 	emk_outbox_insert(p->out, p->nout, p->lease, p->now);
+	if (p->nout > 0)
+		EMK_PAUSE_POINT("outbox_written");
 	emk_send_adopt(p->out, p->nout);
 	emk_event_decide(p->decisions.v, p->decisions.n, p->now);
+	EMK_PAUSE_POINT("decided");
 }

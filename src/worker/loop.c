@@ -201,6 +201,8 @@ take_work(int batch)
 	EmkPass		p = {emk_clock_now(), emk_send_lease()};
 	int			n = emk_trigger_take_work(batch, my_slot, my_slots, p.now, &p.due, &p.decisions);
 
+	if (n > 0)
+		EMK_PAUSE_POINT("work_taken");
 	fire(&p);
 	return n;
 }
@@ -217,6 +219,8 @@ take_due(int batch)
 
 	low = sweep ? DT_NOBEGIN : Min(low, lowest);
 	n = emk_trigger_take_due(batch, low, p.now, &p.due);
+	if (n > 0)
+		EMK_PAUSE_POINT("due_taken");
 	if (sweep)
 	{
 		int64		cost = emk_clock_monotonic() - begun - (int64) n * COST_OF_ONE;

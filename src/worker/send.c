@@ -323,6 +323,7 @@ take_answers(void)
 		s->excerpt = emk_http_excerpt(a);
 		MemoryContextSwitchTo(before);
 		answered(s, a->status, a->latency_us, a->error, a->retry_after);
+		EMK_PAUSE_POINT("answered");
 	}
 }
 
@@ -330,6 +331,7 @@ take_answers(void)
 static void
 send_adopted(void)
 {
+	EMK_PAUSE_POINT("born_committed");
 	XLogFlush(XactLastCommitEnd);
 	for (int i = 0; i < emk_send_nslots; i++)
 		if (emk_send_slots[i].state == EMK_SEND_CLAIMED)
@@ -455,6 +457,8 @@ free_lost(int64 mono, bool scan, int *settled)
 		TimestampTz now = emk_clock_now();
 
 		lost = emk_claim_lost(limit, limit < 1024, now);
+		if (lost > 0)
+			EMK_PAUSE_POINT("lost_released");
 		if (lost == limit)
 			lost_at = 0;		/* there may be more */
 		end_stage();
@@ -599,6 +603,10 @@ run(int64 mono, bool scan)
 	if (claimed < 0)
 		return;
 	backoff = retry_at = 0;
+	if (settled > 0)
+		EMK_PAUSE_POINT("settle_committed");
+	if (claimed > 0)
+		EMK_PAUSE_POINT("claim_committed");
 	emk_peer_written();
 	for (int i = 0; i < emk_send_nslots && (settled > 0 || claimed > 0); i++)
 	{
@@ -621,6 +629,8 @@ run(int64 mono, bool scan)
 	if (scan)
 		scan_allowed = oldest_done + Max(10 * took, 2000);
 	emk_http_drive();
+	if (open_count > 0)
+		EMK_PAUSE_POINT("request_sent");
 	take_answers();
 	rotation++;
 }
@@ -723,6 +733,7 @@ emk_send_drain(void)
 		return;
 	draining = true;
 	retry_at = 0;
+	EMK_PAUSE_POINT("drain");
 	for (;;)
 	{
 		int64		mono = emk_clock_monotonic();

@@ -105,6 +105,10 @@ settle_row(void *rows, int i, Datum *v, bool *isnull)
 	isnull[EMK_DELIVERY_LAST_STATUS] = s->status == 0;
 	v[EMK_DELIVERY_LAST_ERROR] = s->error ? CStringGetTextDatum(s->error) : (Datum) 0;
 	isnull[EMK_DELIVERY_LAST_ERROR] = s->error == NULL;
+	if (s->plan.verdict == EMK_TRY_RETRY)
+		EMK_PAUSE_POINT("settle_retry");
+	else if (s->plan.verdict != EMK_TRY_DELIVERED)
+		EMK_PAUSE_POINT("settle_dead");
 	return true;
 }
 
@@ -315,7 +319,9 @@ emk_settle_done(int64 mono, TimestampTz now)
 	if (n == 0)
 		return 0;
 	store(sends, n, stored, now);
+	EMK_PAUSE_POINT("settle_stored");
 	decide(sends, n, stored, now);
+	EMK_PAUSE_POINT("settle_decided");
 	release_held(sends, n, stored, now);
 	for (int i = 0; i < n; i++)
 	{

@@ -36,7 +36,8 @@ use Time::HiRes qw(time sleep);
 use Emk::Sink;
 
 our @EXPORT = qw(new_node start_sink create_endpoint wait_for wait_for_sql violations check_safety query_rows quote_literal
-	spread_endpoints healthy_holds make_certs sized stop_all);
+	spread_endpoints healthy_holds make_certs sized stop_all
+	pause_points pause_at paused);
 
 my $test_dir = dirname(dirname(dirname(__FILE__)));
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
@@ -56,13 +57,14 @@ A running cluster with the extension, after eventmkt.init(), that may send to 12
   owner => NAME        for init()
   worker => 1          start_worker() at the end (without preload)
   start => 0           only initdb and settings
+  pause => 1           the library with pause points (src/base/pause.h); see pause_at()
 
 =cut
 
 sub new_node
 {
 	my ($name, %opts) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, $opts{pause} ? (install_path => pause_install()) : ());
 	my $db = $opts{dbname} // 'postgres';
 
 	push @nodes, $node;
@@ -89,6 +91,53 @@ CONF
 	$node->safe_psql($db, "SET client_min_messages = warning; SELECT * FROM eventmkt.init($owner)");
 	$node->safe_psql($db, 'SELECT eventmkt.start_worker()') if $opts{worker};
 	return $node;
+}
+
+sub pause_install
+{
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ "$test_dir/pause" ], '<', \undef, '>', \$out, '2>', \$err) or croak "test/pause failed: $err";
+	chomp $out;
+	return $out;
+}
+
+=head2 pause_points() → the names of all of them, as the sources have them
+
+=cut
+
+sub pause_points
+{
+	my %names;
+	for my $file (glob("$test_dir/../src/*/*.c"))
+	{
+		$names{$_} = 1 for PostgreSQL::Test::Utils::slurp_file($file) =~ /EMK_PAUSE_POINT\("(\w+)"\)/g;
+	}
+	return sort keys %names;
+}
+
+=head2 pause_at(NODE, NAME, ACTION, SKIP) → number
+
+The next process of the server that comes to the pause point NAME (having passed it SKIP times) kills itself (ACTION kill) or stops
+(stop); ACTION sleep: each one waits SKIP milliseconds there. Without a NAME nothing happens any more. paused(NODE, NUMBER) is then the id of the process it happened to, empty before.
+
+=cut
+
+sub pause_at
+{
+	my ($node, $name, $action, $skip) = @_;
+	my $number = !defined $name ? 0 : $action eq 'sleep' ? $skip : ++$node->{emk_pauses};
+	my $value = defined $name ? "$name $action $number" . ($action eq 'sleep' ? '' : ' ' . ($skip // 0)) : '';
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET eventmkt.pause_point = '$value'");
+	$node->reload;
+	return $number;
+}
+
+sub paused
+{
+	my ($node, $number) = @_;
+	my $mark = $node->data_dir . "/eventmkt_pause.$number";
+	return -s $mark ? PostgreSQL::Test::Utils::slurp_file($mark) + 0 : '';
 }
 
 =head2 start_sink(OPTIONS) → Emk::Sink
@@ -287,7 +336,7 @@ sub check_safety
 	my $db = delete $opts{dbname} // $node->{emk_db} // 'postgres';
 	my $dir = File::Temp->newdir;
 	my %source = (event => 'event', delivery => 'delivery', attempt => 'attempt', decision => 'decision',
-		pending => 'pending_trigger');
+		pending => 'pending_trigger', work => 'work');
 	my @args = ('--sink', map { $_->{journal} } ref $sinks eq 'ARRAY' ? @$sinks : $sinks);
 
 	for my $table (sort keys %source)
