@@ -6,13 +6,14 @@
  *   acknowledged and due ⇒ delivered or dead;  delivered ⇒ its event is committed or unknown, never rolled back;
  *   one id ⇒ one body;  nothing unfinished without a due time;  duplicates few, and under the same id;  all signed.
  *
- *   node check.js --sink FILE… [--client FILE…] [--event F] [--delivery F] [--attempt F] [--decision F] [--pending F]
+ *   node check.js --sink FILE… [--client FILE…] [--event F] [--delivery F] [--attempt F] [--decision F] [--pending F] [--work F]
  *                 [--sends N] [--drained] [--now TIME] [--max-duplicates N] [--no-overlap] [--strict-tries]
  *                 [--require-verified] [--redeliver] [--limit N]
  *
  * --sends N       every acknowledged event leads to N deliveries (a client row's own "sends" goes before); a rolled-back
  *                 one to none, an unknown one to N when it is in the table and to none when not
- * --drained       the run is over: no delivery may be unfinished, no run due at --now (default: real now) may wait
+ * --drained       the run is over: no delivery may be unfinished, no run due at --now (default: real now) may wait, no event may wait
+ *                 for the worker (--work)
  * --max-duplicates N   whole 2xx answers beyond the first of an id, summed (default 0; after kills: in flight × kills)
  * --no-overlap    no id may be under way twice at a time
  * --strict-tries  no id may be seen on the wire more often than delivery.attempts says
@@ -145,6 +146,11 @@ function checkPending(data, opts, bad) {
 	}
 }
 
+function checkWork(data, opts, bad) {
+	for (const w of opts.drained ? data.work : [])
+		bad('stuck', `work ${w.event_id}`, `of ${w.profile_id}, not taken`);
+}
+
 /** The client's word of each event: ok wins over everything, else the last word. */
 function clientWords(rows) {
 	const words = new Map();
@@ -227,6 +233,8 @@ function check(data, options) {
 		checkDecisions(data, opts, bad);
 	if (data.pending)
 		checkPending(data, opts, bad);
+	if (data.work)
+		checkWork(data, opts, bad);
 	if (data.client)
 		checkClient(data, wire, opts, bad);
 	return { violations, counts: {
@@ -241,7 +249,7 @@ function check(data, options) {
 
 /* command line */
 
-const TABLES = ['event', 'delivery', 'attempt', 'decision', 'pending'];
+const TABLES = ['event', 'delivery', 'attempt', 'decision', 'pending', 'work'];
 const LISTS = ['sink', 'client'];
 const VALUES = { sends: Number, now: String, 'max-duplicates': Number, limit: Number };
 const SWITCHES = ['drained', 'no-overlap', 'strict-tries', 'require-verified', 'redeliver'];

@@ -64,6 +64,10 @@ UNION ALL
 	SELECT 'attempt_without_delivery', a.delivery_id::text, 'attempt ' || a.attempt
 	FROM eventmkt_data.attempt a WHERE NOT EXISTS (SELECT FROM d WHERE d.id = a.delivery_id)
 UNION ALL
+	SELECT 'end_unlogged', id::text, status || ' at try ' || attempts FROM d
+	WHERE status IN ('delivered', 'dead') AND attempts > 0
+		AND NOT EXISTS (SELECT FROM eventmkt_data.attempt a WHERE a.delivery_id = d.id AND a.attempt = d.attempts)
+UNION ALL
 	SELECT 'run_sent_twice', run_id::text, string_agg(id::text, ', ') FROM d WHERE run_id <> 0 GROUP BY run_id HAVING count(*) > 1
 UNION ALL
 	SELECT 'run_ended_twice', run_id::text, all_of_them FROM of_run
@@ -81,6 +85,9 @@ UNION ALL
 UNION ALL
 	SELECT 'run_without_wake_time', run_id::text, state FROM eventmkt_data.pending_trigger
 	WHERE wake_at IS NULL OR due_at IS NULL
+UNION ALL
+	SELECT 'run_without_rule', p.run_id::text, 'rule ' || p.rule_id || ' version ' || p.rule_version FROM eventmkt_data.pending_trigger p
+	WHERE NOT EXISTS (SELECT FROM eventmkt_data.rule r WHERE r.rule_id = p.rule_id AND r.version = p.rule_version)
 UNION ALL
 	SELECT 'run_never_wakes', p.run_id::text, p.state FROM eventmkt_data.pending_trigger p
 	WHERE p.wake_at = 'infinity' AND EXISTS (SELECT FROM eventmkt_data.rule r

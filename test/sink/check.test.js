@@ -13,7 +13,7 @@ const sha = (text) => crypto.createHash('sha256').update(text).digest('hex');
 
 /** A world in order: n events, each sent once, the second one at its second try, the third one dead. */
 function world(n = 5) {
-	const w = { sink: [], client: [], event: [], delivery: [], attempt: [], decision: [], pending: [] };
+	const w = { sink: [], client: [], event: [], delivery: [], attempt: [], decision: [], pending: [], work: [] };
 	for (let i = 0; i < n; i++) {
 		const id = `0190-${i}`;
 		const body = `{"n":${i}}`;
@@ -91,6 +91,7 @@ const planted = {
 	}],
 	'a run without wake time': [['no_due_time'], (w) => { w.pending[0].wake_at = null; }],
 	'a due run that nobody took': [['stuck'], (w) => { w.pending[0].wake_at = '2024-01-01T00:00:00Z'; }],
+	'an event that nobody took': [['stuck'], (w) => w.work.push({ event_id: '5', profile_id: 'u' })],
 	'a run with two deliveries': [['run_sent_twice'], (w) => { w.delivery[1].run_id = '0'; }],
 	'an end without decision': [['decisions_of_delivery'], (w) => w.decision.splice(0, 1)],
 	'two final decisions': [['decisions_of_delivery', 'run_ended_twice'], (w) => w.decision.push({ ...w.decision[0] })],
