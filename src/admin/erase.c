@@ -213,6 +213,7 @@ remove_all(char **list, int n, int64 log_id, int64 *counts, TimestampTz now)
 			counts[i] += (int64) emk_spi_run(&parts[i].remove, args, NULL, false, 0);
 	counts[PART_RUN] += end_rows(&end_runs_plan, args[0], nobody, NULL, now);
 	counts[PART_DELIVERY] += end_rows(&end_deliveries_plan, args[0], nobody, &uuids, now);
+	EMK_PAUSE_POINT("erased");
 	counts[PART_ATTEMPT] += (int64) emk_spi_run(&attempts_plan, &uuids, NULL, false, 0);
 	counts[PART_DECISION] += (int64) emk_spi_run(&decisions_plan, args, NULL, false, 0);
 	counts[PART_DELIVERY] += (int64) emk_spi_run(&bodies_plan, args, NULL, false, 0);

@@ -12,10 +12,10 @@ use Test::More;
 use Time::HiRes qw(time sleep);
 
 my $rounds = sized(1, 20);
-my $node = new_node('pause', preload => 1, pause => 1);
+my $node = new_node('pause', preload => 1, pause => 1, conf => 'eventmkt.workers = ' . sized(1, 2));
 my $sink = start_sink(sync => 0);
 my @points = pause_points();
-my $worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'";
+my $worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker' ORDER BY random() LIMIT 1";
 my $flight = 8;
 my ($kills, $worst, $n) = (0, 0, 0);
 my @clients;
@@ -46,6 +46,7 @@ $node->safe_psql('postgres', "SET client_min_messages = error;
 my %lead = (
 	requeued => sub { try_sql("SELECT eventmkt.redeliver(id) FROM eventmkt_data.delivery WHERE status = 'dead' ORDER BY random() LIMIT 1") },
 	aliases_moved => sub { $n++; try_sql("SELECT eventmkt.track(NULL, 'Seen', anonymous_id => 'anon$n'); SELECT eventmkt.identify('person$n', '{\"a\": 1}', 'anon$n')") },
+	erased => sub { $n++; try_sql("SELECT eventmkt.track('gone$n', 'Seen'); SELECT count(*) FROM eventmkt.erase('gone$n')") },
 	partition_made => sub { $n++; try_sql("SELECT eventmkt.make_partitions('2040-01-01'::timestamptz + $n * interval '1 week', '2040-01-02'::timestamptz + $n * interval '1 week')") },
 	day_packed => sub { $n++; try_sql("SELECT eventmkt.keep_timelines('k$n'); SELECT eventmkt.pack_timelines(1); SELECT eventmkt.pack_timelines(1)") },
 	drain => sub { try_sql('SELECT eventmkt.stop_worker()'); try_sql('SELECT eventmkt.start_worker()') },
