@@ -78,6 +78,7 @@ for my $round (1 .. $rounds)
 	my @order = $round == 1 ? @points : shuffle(@points);
 	my @missed = grep { !kill_at($_, $round == 1 ? 0 : int rand 4) } @order;
 	is("@missed", '', "round $round: a process was killed at each of " . @points . ' points');
+	wait_for(sub { defined try_sql('SELECT 1') }, 30) or last;
 	is(violations($node, redeliver => 1), '', "round $round: state machine");
 	# the sinks' journals grow: so does the check, which is made for every fifth round
 	next if $round % 5 != 0 || $round == $rounds;
