@@ -15,7 +15,6 @@
 #include "base/pause.h"
 #include "base/setting.h"
 #include "base/spi.h"
-#include "base/version.h"
 #include "base/wake.h"
 #include "fmgr.h"
 #include "miscadmin.h"

@@ -26,12 +26,12 @@ static EmkPlan history_plan = {
 
 /* has a count without `within` been reached? That is once a version and key. */
 static EmkPlan reached_plan = {
-	"SELECT 1 WHERE EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) $1 "
+	"SELECT 1 WHERE EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) ANY ($1) "
 	"AND d.rule_id OPERATOR(pg_catalog.=) $2 AND d.key OPERATOR(pg_catalog.=) $3 AND d.rule_version OPERATOR(pg_catalog.=) $4) "
-	"OR EXISTS (SELECT 1 FROM eventmkt_data.decision d WHERE d.profile_id OPERATOR(pg_catalog.=) $1 "
+	"OR EXISTS (SELECT 1 FROM eventmkt_data.decision d WHERE d.profile_id OPERATOR(pg_catalog.=) ANY ($1) "
 	"AND d.rule_id OPERATOR(pg_catalog.=) $2 AND d.key OPERATOR(pg_catalog.=) $3 AND d.rule_version OPERATOR(pg_catalog.=) $4 "
 	"AND d.run_id IS NOT NULL AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}'))",
-	4, {TEXTOID, INT4OID, TEXTOID, INT4OID}
+	4, {TEXTARRAYOID, INT4OID, TEXTOID, INT4OID}
 };
 
 static Datum
@@ -252,7 +252,7 @@ replayed_edge(EmkHistory *h, EmkEdges *e, const EmkItem *item, EmkItem **out)
 static bool
 is_reached(const EmkRule *rule, const char *profile_id, const char *key)
 {
-	Datum		args[4] = {CStringGetTextDatum(profile_id), Int32GetDatum(rule->rule_id), CStringGetTextDatum(key),
+	Datum		args[4] = {ids_of(profile_id), Int32GetDatum(rule->rule_id), CStringGetTextDatum(key),
 	Int32GetDatum(rule->version)};
 
 	return emk_spi_run(&reached_plan, args, NULL, false, 1) > 0;
@@ -308,7 +308,10 @@ emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 		;
 	*out = palloc(sizeof(EmkItem) * Max(high - low, 1));
 	for (int i = low; i < high; i++)
-		if (e->v[i].name != NULL)
+		/* of those at the same time, one before it in event order was an edge without it */
+		if (e->v[i].name != NULL && (e->v[i].occurred_at > item->occurred_at || e->v[i].event_id == item->event_id ||
+									 emk_trigger_compare(e->v[i].occurred_at, e->v[i].message_id, e->v[i].properties,
+														 item->occurred_at, item->message_id, item->properties) > 0))
 		{
 			(*out)[k++] = e->v[i];
 			e->v[i].name = NULL;

@@ -3,7 +3,7 @@
  *
  *   no run                        → begin()
  *   a run, event after its due_at → the run is set aside, begin()
- *   a run, event before it        → move_back() where the older event decides, else nothing
+ *   a run, event before it        → move_back() where the older event decides and was not decided before, else nothing
  *   a run, event so long before it that it was over when the run began → begin(), beside it
  *   a run, event within it        → refresh() by on_repeat
  *
@@ -97,8 +97,6 @@ begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int
 static void
 move_back(EmkRun *run, const EmkRule *rule, const EmkItem *item)
 {
-	if (rule->on_repeat == EMK_REPEAT_DEBOUNCE)
-		return;
 	run->started_at = item->occurred_at;
 	if (rule->on_repeat == EMK_REPEAT_IGNORE)
 		take_data(run, item);
@@ -171,7 +169,10 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 			begin(t, rule, item, key, item->event_id, emk_trigger_debounces(rule));
 	}
 	else if (item->occurred_at < run->started_at)
-		move_back(run, own, item);
+	{
+		if (own->on_repeat != EMK_REPEAT_DEBOUNCE && !emk_trigger_is_decided(t, own, item, key))
+			move_back(run, own, item);
+	}
 	else if (c > 0)
 		refresh(run, own, item);
 	else if (own->on_repeat == EMK_REPEAT_IGNORE && item->occurred_at == run->started_at && c < 0)
@@ -182,11 +183,14 @@ EmkRun *
 emk_trigger_restart(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now)
 {
 	EmkItem		again;
+	EmkRun	   *next;
 
 	if (rule->on_repeat == EMK_REPEAT_DEBOUNCE || rule->on_repeat == EMK_REPEAT_PARALLEL || run->last_at <= cancel_at ||
 		!emk_trigger_next_start(history, rule, run, cancel_at, &again))
 		return NULL;
-	return make_run(history, rule, &again, run->key, run->slot, now);
+	next = make_run(history, rule, &again, run->key, run->slot, now);
+	next->last_at = Max(next->last_at, run->last_at);	/* what else was folded in may begin anew yet */
+	return next;
 }
 
 void

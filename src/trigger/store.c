@@ -6,14 +6,10 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "miscadmin.h"
-#include "storage/lock.h"
 #include "trigger/trigger_int.h"
 #include "utils/builtins.h"
 
 #define RUN_NCOLS 19
-#define ABSORB_LOCKS 256
-#define ABSORB_LOCK_CLASS 0x656d6b
 
 static EmkPlan load_plan = {
 	"SELECT " EMK_RUN_COLUMNS ", p.ctid FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
@@ -64,31 +60,6 @@ static EmkPlan next_wake_plan = {
 	"AND wake_at OPERATOR(pg_catalog.<) 'infinity' AND node OPERATOR(pg_catalog.=) $2 ORDER BY wake_at LIMIT 1",
 	2, {TIMESTAMPTZOID, INT2OID}
 };
-#define OF_THE_RUN \
-	"WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id " \
-	"AND d.key OPERATOR(pg_catalog.=) u.key "
-#define SINCE_THE_RUN \
-	"AND d.decided_at OPERATOR(pg_catalog.>=) (u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)"
-/*
- * what was decided, or is on its way, for the same rule, profile and key with a start at or after ours; and has one the very start?
- */
-static EmkPlan absorb_plan = {
-	"SELECT u.ord::pg_catalog.int4, "
-	"EXISTS (SELECT 1 FROM eventmkt_data.decision d " OF_THE_RUN
-	"AND d.started_at OPERATOR(pg_catalog.=) u.started_at AND d.run_id IS NOT NULL "
-	"AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}') " SINCE_THE_RUN ") "
-	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d " OF_THE_RUN
-	"AND d.started_at OPERATOR(pg_catalog.=) u.started_at) "
-	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-	"pg_catalog.unnest($4)) WITH ORDINALITY AS u (profile_id, rule_id, key, started_at, ord) "
-	"WHERE EXISTS (SELECT 1 FROM eventmkt_data.decision d " OF_THE_RUN
-	"AND d.started_at OPERATOR(pg_catalog.>=) u.started_at AND d.run_id IS NOT NULL "
-	"AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}') " SINCE_THE_RUN ") "
-	"OR EXISTS (SELECT 1 FROM eventmkt_data.delivery d " OF_THE_RUN
-	"AND d.started_at OPERATOR(pg_catalog.>=) u.started_at)",
-	4, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
-};
-
 void
 emk_trigger_push(EmkRuns *runs, EmkRun *run)
 {
@@ -357,93 +328,6 @@ emk_trigger_load(EmkTake *t, const EmkItem *items, int n)
 		run->stored = true;
 		emk_trigger_add(t, run);
 	}
-}
-
-static int
-compare_uint32(const void *a, const void *b)
-{
-	uint32		x = *(const uint32 *) a;
-	uint32		y = *(const uint32 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-/*
- * Two passes at events of one person at the same time could each find the edge of a count, or each take a late event for a new
- * one, and neither sees what the other is deciding. So what may repeat a decision waits for the other's end: one lock of 256
- * by profile, in ascending order, held to the end of the transaction. Advisory lock tags of class 3 are out of SQL's reach.
- */
-static void
-lock_people(const EmkRuns *runs)
-{
-	uint32	   *bucket = palloc(sizeof(uint32) * runs->n);
-	LOCKTAG		tag;
-
-	for (int i = 0; i < runs->n; i++)
-		bucket[i] = hash_bytes((const unsigned char *) runs->v[i]->profile_id, strlen(runs->v[i]->profile_id)) % ABSORB_LOCKS;
-	qsort(bucket, runs->n, sizeof(uint32), compare_uint32);
-	for (int i = 0; i < runs->n; i++)
-		if (i == 0 || bucket[i] != bucket[i - 1])
-		{
-			SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ABSORB_LOCK_CLASS, bucket[i], 3);
-			LockAcquire(&tag, ExclusiveLock, false, false);
-		}
-}
-
-/* Does a late debounced start belong to a later one? In order it would have been refreshed by what came within its delay. */
-static bool
-is_superseded(const EmkRun *run)
-{
-	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
-
-	return rule == NULL || !emk_trigger_debounces(rule) ||
-		emk_trigger_is_followed(rule, run, emk_clock_add(run->event_at, &rule->after));
-}
-
-/*
- * A late event that would start a run which was decided already, or is on its way, belongs to that decision: such fresh runs
- * end here without a row. A debounced one that was over before the decided one began has been nobody's yet: it stays.
- */
-void
-emk_trigger_absorb(EmkTake *t)
-{
-	int			n = t->fresh.n;
-	Datum	   *v[4];
-	Datum		args[4];
-	bool	   *ask;
-
-	if (n == 0)
-		return;
-	lock_people(&t->fresh);
-	for (int c = 0; c < 4; c++)
-		v[c] = palloc(sizeof(Datum) * n);
-	ask = palloc(sizeof(bool) * n);
-	for (int i = 0; i < n; i++)
-	{
-		const EmkRun *r = t->fresh.v[i];
-
-		v[0][i] = CStringGetTextDatum(r->profile_id);
-		v[1][i] = Int32GetDatum(r->rule_id);
-		v[2][i] = CStringGetTextDatum(r->key);
-		v[3][i] = TimestampTzGetDatum(r->started_at);
-		ask[i] = r->late;
-	}
-	args[0] = emk_spi_array(v[0], NULL, n, TEXTOID);
-	args[1] = emk_spi_array(v[1], NULL, n, INT4OID);
-	args[2] = emk_spi_array(v[2], NULL, n, TEXTOID);
-	args[3] = emk_spi_array(v[3], NULL, n, TIMESTAMPTZOID);
-	emk_spi_run(&absorb_plan, args, NULL, false, 0);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		int			i = emk_spi_int4(row, 1, 0) - 1;
-
-		ask[i] = true;
-		if (emk_spi_bool(row, 2, false))
-			t->fresh.v[i]->gone = true;
-	}
-	for (int i = 0; i < n; i++)
-		if (ask[i] && !t->fresh.v[i]->gone)
-			t->fresh.v[i]->gone = is_superseded(t->fresh.v[i]);
 }
 
 /* Writes what changed; new runs that are due already go to `due` and never become rows. */

@@ -35,11 +35,14 @@ extern void emk_trigger_add(EmkTake *t, EmkRun *run);
 extern EmkRun *emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last);
 extern bool emk_trigger_has_event(EmkTake *t, const char *profile_id, int32 rule_id, int64 event_id);
 extern void emk_trigger_save(EmkTake *t, EmkRuns *due);
-extern void emk_trigger_absorb(EmkTake *t);
 extern void emk_trigger_delete(EmkRun **runs, int n);
 #define EMK_RUN_COLUMNS \
 	"run_id, rule_id, rule_version, profile_id, key, slot, state, started_at, event_id, event_name, event_at, " \
 	"message_id, properties, last_at, due_at, wake_at, received_at, created_at, depth"
+
+/* absorb.c: ends the new runs that belong to what was decided already */
+extern void emk_trigger_absorb(EmkTake *t);
+extern bool emk_trigger_is_decided(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
 
 /* start.c */
 extern void emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);

@@ -1,0 +1,61 @@
+-- S3: a start that arrives when its series was decided already; the cases were found by test/tap/340_model.pl
+\set QUIET on
+SET client_min_messages = error;
+SET timezone = 'UTC';
+SELECT count(*) AS init FROM eventmkt.init();
+SELECT eventmkt.advance_clock(date_trunc('hour', eventmkt.clock()) + interval '1 hour' - eventmkt.clock()) IS NOT NULL AS on_the_hour;
+SELECT date_trunc('hour', eventmkt.clock()) - interval '20 hours' AS t0 \gset
+SELECT eventmkt.create_rule('ign', on_event => 'A', after => '2 hours', on_repeat => 'ignore', unless => ARRAY['B'], max_lateness => '100 hours', send_to => 'none') > 0 AS made;
+SELECT eventmkt.create_rule('rep', on_event => 'A', after => '2 hours', on_repeat => 'replace', unless => ARRAY['B'], max_lateness => '100 hours', send_to => 'none') > 0 AS made;
+SELECT eventmkt.create_rule('third', on_event => 'V', at_least => 3, max_lateness => '100 hours', send_to => 'none') > 0 AS made;
+CREATE TABLE public.base AS SELECT :'t0'::timestamptz AS t0;
+CREATE FUNCTION public.tell(who text, name text, VARIADIC hours numeric[]) RETURNS void LANGUAGE sql AS $$
+	SELECT eventmkt.track(who, name, '{}', (SELECT t0 FROM public.base) + h * interval '1 hour') FROM unnest(hours) h $$;
+CREATE VIEW public.sends AS SELECT d.profile_id, d.rule, round(extract(epoch FROM d.started_at - t0) / 3600, 1) AS started, d.outcome
+	FROM eventmkt_data.decision d, public.base ORDER BY 1, 2, 3, decision_id;
+-- within the delay of a series that was decided, edge included: nothing, in whatever order told
+SELECT public.tell('within', 'A', 0);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('within', 'A', 1, 2);
+SELECT eventmkt.run_due() > 0 AS ran;
+-- after it: another series, though an event that belongs to the first comes in the same batch
+SELECT public.tell('after', 'A', 0);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('after', 'A', 1, 2.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+-- a series that was over before the one that was decided: its own message
+SELECT public.tell('before', 'A', 10);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('before', 'A', 3);
+SELECT eventmkt.run_due() > 0 AS ran;
+-- one that would have begun the series that was decided: nothing more
+SELECT public.tell('begun', 'A', 10);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('begun', 'A', 9);
+SELECT eventmkt.run_due() > 0 AS ran;
+-- a run that waits does not begin earlier for what belongs to the series before it
+SELECT public.tell('waits', 'A', 18);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('waits', 'A', 20.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('waits', 'A', 19);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT profile_id, extract(epoch FROM due_at - t0) / 3600 AS due FROM eventmkt_data.pending_trigger, public.base ORDER BY 1, 2;
+-- cancelled, begun anew from what was folded in, cancelled again: the third start is not lost
+SELECT public.tell('thrice', 'A', 18.5, 19, 20);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('thrice', 'B', 18.7);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('thrice', 'B', 19.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT eventmkt.advance_clock('10 hours') IS NOT NULL AS moved;
+SELECT eventmkt.run_due() > 0 AS ran;
+-- what was decided under an id that is merged into another since is decided (S12)
+SELECT eventmkt.track(NULL, 'V', '{}', t0 + h * interval '1 hour', NULL, 'anon') IS NULL AS x FROM public.base, unnest('{1,2,3}'::int[]) h;
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT eventmkt.identify('merged', '{}', 'anon');
+SELECT public.tell('merged', 'V', 4);
+SELECT public.tell('merged', 'V', 2.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT * FROM public.sends;
+SELECT count(*) AS left_behind FROM eventmkt_data.pending_trigger;

@@ -1,0 +1,204 @@
+/*
+ * absorb.c: a start that arrives late may belong to what was decided before it came. Then it begins nothing:
+ *
+ *   the very start was decided                      → nothing, whatever the rule is
+ *   a count, an inactivity: one at or after it was  → nothing; an edge that moves is no other one
+ *   debounce: another start followed it in its delay → nothing; else it had been nobody's yet, and has a run of its own
+ *   ignore, replace: it lies within the series that was decided, or that series begins within its delay → nothing
+ *
+ * What was decided under an id that was merged away since counts too.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "profile/profile.h"
+#include "storage/lock.h"
+#include "trigger/trigger_int.h"
+#include "utils/builtins.h"
+
+#define ABSORB_LOCKS 256
+#define ABSORB_LOCK_CLASS 0x656d6b
+
+#define OF_THE_RUN \
+	"WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id " \
+	"AND d.key OPERATOR(pg_catalog.=) u.key AND (d.started_at OPERATOR(pg_catalog.>=) u.started_at " \
+	"OR d.due_at OPERATOR(pg_catalog.>=) u.started_at) "
+/* a row a run: was its very start decided, or one at or after it, and until when was the series that it belongs to waiting? */
+static EmkPlan absorb_plan = {
+	"SELECT u.ord, pg_catalog.bool_or(d.started_at OPERATOR(pg_catalog.=) u.started_at), "
+	"pg_catalog.bool_or(d.started_at OPERATOR(pg_catalog.>=) u.started_at), "
+	"pg_catalog.max(d.due_at) FILTER (WHERE d.series AND d.started_at OPERATOR(pg_catalog.<=) u.until) "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) AS u (ord, profile_id, rule_id, key, started_at, until) "
+	"CROSS JOIN LATERAL (SELECT d.started_at, d.due_at, d.outcome OPERATOR(pg_catalog.<>) 'cancelled' AS series "
+	"FROM eventmkt_data.decision d "
+	OF_THE_RUN "AND d.run_id IS NOT NULL AND d.outcome OPERATOR(pg_catalog.<>) ALL ('{held,late_cancel}') "
+	"AND COALESCE(d.reason, '') OPERATOR(pg_catalog.<>) 'merged' "
+	"AND d.decided_at OPERATOR(pg_catalog.>=) (u.started_at OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval) "
+	"UNION ALL SELECT d.started_at, d.due_at, d.status OPERATOR(pg_catalog.<>) 'cancelled' FROM eventmkt_data.delivery d " OF_THE_RUN ") d "
+	"GROUP BY u.ord",
+	6, {INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
+};
+
+static int
+compare_uint32(const void *a, const void *b)
+{
+	uint32		x = *(const uint32 *) a;
+	uint32		y = *(const uint32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Two passes at events of one person at the same time could each find the edge of a count, or each take a late event for a new
+ * one, and neither sees what the other is deciding. So what may repeat a decision waits for the other's end: one lock of 256
+ * by profile, in ascending order, held to the end of the transaction. Advisory lock tags of class 3 are out of SQL's reach.
+ */
+static void
+lock_people(const EmkRuns *runs)
+{
+	uint32	   *bucket = palloc(sizeof(uint32) * runs->n);
+	LOCKTAG		tag;
+
+	for (int i = 0; i < runs->n; i++)
+		bucket[i] = hash_bytes((const unsigned char *) runs->v[i]->profile_id, strlen(runs->v[i]->profile_id)) % ABSORB_LOCKS;
+	qsort(bucket, runs->n, sizeof(uint32), compare_uint32);
+	for (int i = 0; i < runs->n; i++)
+		if (i == 0 || bucket[i] != bucket[i - 1])
+		{
+			SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ABSORB_LOCK_CLASS, bucket[i], 3);
+			LockAcquire(&tag, ExclusiveLock, false, false);
+		}
+}
+
+/* What is known of a fresh run */
+typedef struct Known
+{
+	bool		same;			/* its very start was decided */
+	bool		later;			/* one at or after it was */
+	TimestampTz series;			/* the due time of a series that it lies in, or that began within its delay; DT_NOBEGIN: none */
+} Known;
+
+static bool
+belongs(const EmkRun *run, const EmkRule *rule, const Known *k)
+{
+	if (rule == NULL || k->same)
+		return true;
+	if (emk_trigger_debounces(rule))
+		return (k->later || run->late) && emk_trigger_is_followed(rule, run, emk_clock_add(run->event_at, &rule->after));
+	return rule->at_least > 1 || rule->lapse ? k->later : k->series != DT_NOBEGIN;
+}
+
+/* Asks the tables about n runs. */
+static void
+ask(EmkRun *const *runs, int n, Known *known)
+{
+	char	  **who = palloc(sizeof(char *) * n);
+	EmkIds	   *ids = palloc(sizeof(EmkIds) * n);
+	Datum	   *v[6];
+	Datum		args[6];
+	int			rows = 0;
+	int			k = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		who[i] = unconstify(char *, runs[i]->profile_id);
+		known[i] = (Known) {false, false, DT_NOBEGIN};
+	}
+	emk_profile_ids(who, n, ids);
+	for (int i = 0; i < n; i++)
+		rows += ids[i].n;
+	for (int c = 0; c < 6; c++)
+		v[c] = palloc(sizeof(Datum) * rows);
+	for (int i = 0; i < n; i++)
+	{
+		const EmkRule *rule = emk_rule_get(runs[i]->rule_id, runs[i]->rule_version);
+
+		for (int j = 0; j < ids[i].n; j++)
+		{
+			v[0][k] = Int32GetDatum(i);
+			v[1][k] = CStringGetTextDatum(ids[i].ids[j]);
+			v[2][k] = Int32GetDatum(runs[i]->rule_id);
+			v[3][k] = CStringGetTextDatum(runs[i]->key);
+			v[4][k] = TimestampTzGetDatum(runs[i]->started_at);
+			v[5][k++] = TimestampTzGetDatum(rule ? emk_clock_add(runs[i]->started_at, &rule->after) : runs[i]->started_at);
+		}
+	}
+	args[0] = emk_spi_array(v[0], NULL, k, INT4OID);
+	args[1] = emk_spi_array(v[1], NULL, k, TEXTOID);
+	args[2] = emk_spi_array(v[2], NULL, k, INT4OID);
+	args[3] = emk_spi_array(v[3], NULL, k, TEXTOID);
+	args[4] = emk_spi_array(v[4], NULL, k, TIMESTAMPTZOID);
+	args[5] = emk_spi_array(v[5], NULL, k, TIMESTAMPTZOID);
+	emk_spi_run(&absorb_plan, args, NULL, false, 0);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		none;
+		Datum		series = emk_spi_datum(row, 4, &none);
+
+		known[emk_spi_int4(row, 1, 0)] = (Known) {emk_spi_bool(row, 2, false), emk_spi_bool(row, 3, false),
+			none ? DT_NOBEGIN : DatumGetTimestampTz(series)};
+	}
+}
+
+/*
+ * A run that is no beginning ends here without a row. Of ignore and replace later starts may be folded into it: the first of them
+ * that lies after the series begins in its place, and is asked about in turn.
+ */
+static EmkRun *
+absorb(EmkTake *t, EmkRun *run, const Known *k)
+{
+	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
+	EmkRun	   *next;
+
+	if (run->gone || !belongs(run, rule, k))
+		return NULL;
+	run->gone = true;
+	if (rule == NULL || k->series == DT_NOBEGIN || rule->at_least > 1 || rule->lapse)
+		return NULL;
+	next = emk_trigger_restart(NULL, rule, run, emk_clock_subtract(k->series, &rule->look_back), t->now);
+	if (next != NULL)
+		emk_trigger_add(t, next);
+	return next;
+}
+
+/* Does a late start, of ignore or replace and older than the run that waits, lie in a series that was decided? */
+bool
+emk_trigger_is_decided(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key)
+{
+	EmkRun		run = {.rule_id = rule->rule_id, .rule_version = rule->version, .profile_id = item->profile_id, .key = key,
+	.started_at = item->occurred_at};
+	EmkRun	   *one = &run;
+	Known		known;
+
+	if (t->history != NULL)
+		return false;			/* comes in order */
+	ask(&one, 1, &known);
+	return known.same || known.series != DT_NOBEGIN;
+}
+
+void
+emk_trigger_absorb(EmkTake *t)
+{
+	EmkRuns		asked = t->fresh;
+
+	if (asked.n > 0)
+		lock_people(&asked);
+	while (asked.n > 0)
+	{
+		Known	   *known = palloc(sizeof(Known) * asked.n);
+		EmkRuns		next = {0};
+
+		ask(asked.v, asked.n, known);
+		for (int i = 0; i < asked.n; i++)
+		{
+			EmkRun	   *again = absorb(t, asked.v[i], &known[i]);
+
+			if (again != NULL)
+				emk_trigger_push(&next, again);
+		}
+		asked = next;
+	}
+}
