@@ -646,6 +646,10 @@ bound_lookups(void)
 #endif
 }
 
+/*
+ * As many transfers as half of the descriptors that the server leaves a process allow. Connections that are kept count: one more is
+ * made only in the place of one that is idle.
+ */
 int
 emk_http_start(void)
 {
@@ -678,7 +682,8 @@ emk_http_start(void)
 	if (multi == NULL ||
 		curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_changed) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_changed) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) capacity) != CURLM_OK)
+		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) capacity) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) capacity) != CURLM_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_EMK_WORKER),
 				 errmsg("could not start libcurl")));

@@ -18,6 +18,7 @@
 #include "worker/send_int.h"
 
 #define WRITE_EVERY		(10 * USECS_PER_SEC)
+#define STALL			10000	/* what gathers between claiming and sending is kept for so long only: those claimed go late, too */
 #define SHARE			2		/* an endpoint may hold so many times the slots that are free */
 
 EmkPeer   **emk_peers = NULL;
@@ -322,7 +323,7 @@ emk_peer_capacity(EmkPeer *p, TimestampTz now, int64 mono, int64 *when)
 		free = under_way > 0 || emk_send_lookups() >= lookup_limit[p->host] ? 0 : 1;
 	if (free <= 0 || p->rate_limit == 0)
 		return Max(free, 0);
-	/* a bucket so small that no second of any phase sees more than the limit */
+	/* a bucket so small that, with what gathers during STALL, no second of any phase sees more than the limit */
 	rate = 0.97 * p->rate_limit;
 	p->tokens = Min(p->tokens + rate * (mono - p->tokens_at) / USECS_PER_SEC, Max(1.0, 0.02 * p->rate_limit));
 	p->tokens_at = mono;
@@ -336,6 +337,12 @@ emk_peer_spend(EmkPeer *p, int n)
 {
 	if (p->rate_limit > 0)
 		p->tokens -= n;
+}
+
+void
+emk_peer_sent(EmkPeer *p, int64 mono)
+{
+	p->tokens_at = Max(p->tokens_at, mono - STALL);
 }
 
 /* ---- health ---- */

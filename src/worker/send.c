@@ -274,6 +274,7 @@ submit(EmkSend *s)
 	Assert(s->state == EMK_SEND_CLAIMED);
 	s->sent_at = emk_clock_real();
 	s->sent_mono = emk_clock_monotonic();
+	emk_peer_sent(s->peer, s->sent_mono);
 	for (int i = 0; i < UUID_LEN; i++)
 	{
 		static const char hex[] = "0123456789abcdef";

@@ -136,6 +136,9 @@ extern EmkPeer *emk_peer_find(int32 endpoint_id);
 /* How many tries may begin now. *when: monotonic time at which to ask again, for a rate limit; untouched otherwise. */
 extern int	emk_peer_capacity(EmkPeer *peer, TimestampTz now, int64 mono, int64 *when);
 extern void emk_peer_spend(EmkPeer *peer, int n);
+
+/* What was paid for is sent now (monotonic). */
+extern void emk_peer_sent(EmkPeer *peer, int64 mono);
 extern bool emk_peer_is_cold(const EmkPeer *peer, int64 mono);	/* its next request begins with a look-up of its host */
 extern void emk_peer_learn(EmkPeer *peer, const EmkSend *send, TimestampTz now);
 extern void emk_peer_write(int64 mono);		/* endpoint_state, disabling, NOTIFY; inside open SPI */
