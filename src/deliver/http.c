@@ -659,6 +659,7 @@ emk_http_start(void)
 		return capacity;
 	if (!registered)
 	{
+		unsetenv("SSLKEYLOGFILE");	/* else libcurl writes the keys of all connections there */
 		if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 			ereport(ERROR,
 					(errcode(ERRCODE_EMK_WORKER),

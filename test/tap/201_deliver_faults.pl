@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(time sleep);
 
 my $node = new_node('faults', preload => 1);
-my $sink = start_sink(sync => 0);
+my $sink = start_sink(sync => 0, headers => 1);
 my $db = 'postgres';
 
 # verb => what the first try leads to; undef: no answer that counts, so a retry
@@ -74,6 +74,11 @@ for my $verb (sort keys %verbs)
 }
 is($node->safe_psql($db, "SELECT count(*) FROM eventmkt_data.attempt WHERE octet_length(response) > 1024 OR response ~ '[\\x01-\\x1f\\x7f]'"), 0,
 	'what is kept of answers is short, clean text');
+is($node->safe_psql($db, "SELECT string_agg(DISTINCT response, '/') FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id
+	WHERE rule = '$name{'invalid-utf8'}'"), 'bad: ?(????? nul:  ansi: [31mred [0m bell:  cr:  ??', 'what is no text, or is for terminals, is not kept');
+is($node->safe_psql($db, "SELECT count(*) FROM eventmkt_data.attempt WHERE convert_from(convert_to(concat(response, error), 'UTF8'), 'UTF8') IS NULL"), 0, 'all of it is UTF-8');
+is(scalar(grep { exists $_->{headers}{cookie} } $sink->requests), 0, 'no cookie comes back');
+cmp_ok(scalar($sink->requests('/set-cookie')), '>=', 3, 'from where they were set');
 is($node->safe_psql($db, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'healthy' AND status <> 'delivered'"), 0, 'the healthy one had all');
 cmp_ok($node->safe_psql($db, "SELECT max(extract(epoch FROM settled_at - created_at)) FROM eventmkt_data.delivery WHERE rule = 'healthy'"),
 	'<', 1.0, 'and none of it late');

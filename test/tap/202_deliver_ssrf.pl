@@ -5,20 +5,32 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Emk;
+use IO::Socket::INET;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my %certs = make_certs($dir);
-my $sink = start_sink(sync => 0);
+my $sink = start_sink(sync => 0, headers => 1);
 my $trap = start_sink(sync => 0);
 my $port = $sink->port;
 my $db = 'postgres';
 
-# a proxy and a set of authorities in the environment of the server
-$ENV{http_proxy} = $ENV{HTTP_PROXY} = $ENV{https_proxy} = $ENV{HTTPS_PROXY} = $ENV{all_proxy} = 'http://127.0.0.1:' . $trap->port;
-my $node = new_node('ssrf', preload => 1, conf => "eventmkt.allowed_networks = ''\neventmkt.ca_file = '$certs{ca}'\n");
-delete @ENV{qw(http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy)};
+# what curl's own programs, or libraries below it, take from the environment of a server: proxies, authorities, configurations, passwords,
+# and a file for the keys of all that is encrypted
+my $node;
+{
+	my $trapped = 'http://127.0.0.1:' . $trap->port;
+	local %ENV = (%ENV, HOME => "$dir/home", CURL_HOME => "$dir/home", XDG_CONFIG_HOME => "$dir/home", NETRC => "$dir/home/.netrc",
+		CURL_CA_BUNDLE => $certs{self_signed}[0], SSL_CERT_FILE => $certs{self_signed}[0], SSL_CERT_DIR => "$dir/home", REQUESTS_CA_BUNDLE => $certs{self_signed}[0],
+		SSLKEYLOGFILE => "$dir/keys", NO_PROXY => 'nobody.example', no_proxy => 'nobody.example', CURL_SSL_BACKEND => 'gnutls',
+		map { $_ => $trapped, uc $_ => $trapped } qw(http_proxy https_proxy all_proxy));
+	mkdir "$dir/home";
+	append_to_file("$dir/home/.netrc", "machine localhost login eve password secret\nmachine 127.0.0.1 login eve password secret\ndefault login eve password secret\n");
+	append_to_file("$dir/home/.curlrc", "insecure\nproxy = $trapped\nheader = \"X-Curlrc: read\"\n");
+	chmod 0600, "$dir/home/.netrc";
+	$node = new_node('ssrf', preload => 1, conf => "eventmkt.allowed_networks = ''\neventmkt.ca_file = '$certs{ca}'\n");
+}
 
 my @hosts = ('127.0.0.1', '127.1', '2130706433', '0x7f000001', '0177.0.0.1', '0', '[::ffff:127.0.0.1]', '[::ffff:7f00:1]', '[::1]',
 	'localhost', '0.0.0.0', "\x{ff11}\x{ff12}\x{ff17}.0.0.1", "\x{2460}\x{2461}\x{2466}.0.0.1", 'x@127.0.0.1', '%31%32%37.0.0.1');
@@ -70,9 +82,7 @@ my $listening = 1;
 my %kinds = (good => 1, wrong_host => 0, expired => 0, self_signed => 0, other_ca => 0, sha1 => 0);
 for my $kind (sort keys %kinds)
 {
-	my $tls = eval { $sink->listen(tls => { cert => $certs{$kind}[0], key => $certs{$kind}[1] }) };
-	# a receiver may refuse such a certificate itself
-	if (!$tls) { note "$kind: $@"; next; }
+	my $tls = $sink->listen(tls => { cert => $certs{$kind}[0], key => $certs{$kind}[1], $kind eq 'sha1' ? (ciphers => 'DEFAULT:@SECLEVEL=0') : () });
 	$listening++;
 	create_endpoint($node, $kind, $sink, "/ok/$kind", url => "https://localhost:$tls/ok/$kind", schedule => '{600}');
 	$node->safe_psql($db, "SELECT eventmkt.create_rule('$kind', on_event => 'TLS', send_to => '$kind')");
@@ -119,5 +129,30 @@ $change->("eventmkt.ca_file = ''");
 $node->safe_psql($db, "SELECT eventmkt.track('u', 'Again')");
 ok(wait_for(sub { $node->safe_psql($db, $last) =~ /certificate/ }, 10), 'a CA file that is taken away is not trusted any more');
 is(violations($node), '', 'state machine');
-cmp_ok($listening, '>=', 6, 'most kinds of certificates were tried');
+is($listening, 7, 'all kinds of certificates were tried');
+
+# one text for what is not allowed, whether anybody is there or not, and no way to tell by the time
+$change->("eventmkt.allowed_networks = '10.0.0.0/8'");
+$node->safe_psql($db, "SELECT eventmkt.drop_rule('again')");
+my $nobody = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1)->sockport;
+my %there = (there => "http://127.0.0.1:$port/ok/there", gone => "http://127.0.0.1:$nobody/ok/gone", named => "http://localhost:$port/ok/named");
+for my $name (sort keys %there)
+{
+	create_endpoint($node, $name, undef, '/', url => "https://hooks.example.com/$name", schedule => '{1,1,1,1}', timeout => '2 s');
+	$node->safe_psql($db, "UPDATE eventmkt_data.endpoint SET url = '$there{$name}' WHERE name = '$name'");
+	$node->safe_psql($db, "SELECT eventmkt.create_rule('$name', on_event => 'Probe', send_to => '$name')");
+}
+$node->safe_psql($db, "SELECT eventmkt.track('u', 'Probe')");
+my $probes = "FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule IN ('there', 'gone', 'named')";
+ok(wait_for_sql($node, "SELECT count(*) $probes", 15, 30), 'all tries at what is not allowed');
+is($node->safe_psql($db, "SELECT string_agg(DISTINCT concat_ws(' ', a.error, a.status, a.response), ', ') $probes"), 'address not allowed', 'one text for all');
+cmp_ok($node->safe_psql($db, "SELECT max(us) - min(us) FROM (SELECT rule, min(latency_us) AS us $probes GROUP BY 1) r"), '<', 20000,
+	'the quickest of each takes as long as the others');
+is(scalar($sink->requests(qr{^/ok/(?:there|gone|named)})), 0, 'nobody was asked');
+
+# nothing of the environment was in a request, or written
+my @found = grep { /^(?:authorization|proxy-|cookie|x-curlrc)/i } map { keys %{ $_->{headers} } } $sink->requests;
+is(join(' ', @found), '', 'no password, cookie or header of the environment');
+is(scalar($trap->requests), 0, 'no proxy was asked');
+ok(!-e "$dir/keys", 'no keys of TLS were written');
 done_testing();
