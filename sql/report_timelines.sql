@@ -61,6 +61,43 @@ SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0;
 SELECT count(*), count(*) FILTER (WHERE before = sum) AS same FROM (SELECT before, sum(n) OVER (ORDER BY profile_id) FROM (SELECT profile_id, up_to(profile_id) AS before, eventmkt.count(t) AS n
 	FROM eventmkt_bi.profile_timelines WHERE profile_id < 'u6' OFFSET 0) x) y;
 COMMIT;
+-- every question of a timeline with a tail behind it answers as of the same timeline in one piece; in time order, and where an
+-- event of the tail is not after all that is packed
+CREATE VIEW differ AS
+	SELECT question, count(*) FROM (SELECT t, eventmkt.slice(t, NULL, NULL) AS s FROM eventmkt_bi.profile_timelines) x, LATERAL (VALUES
+		('funnel', eventmkt.funnel(t, '10 days', 'view', 'add', 'buy')::text, eventmkt.funnel(s, '10 days', 'view', 'add', 'buy')::text),
+		('strict', eventmkt.funnel(t, '10 days', ARRAY['view', 'add'], 'strict_order strict_once')::text, eventmkt.funnel(s, '10 days', ARRAY['view', 'add'], 'strict_order strict_once')::text),
+		('times', eventmkt.funnel_times(t, '10 days', 'view', 'buy')::text, eventmkt.funnel_times(s, '10 days', 'view', 'buy')::text),
+		('sequence', eventmkt.sequence_count(t, '(?1).*(?2)', 'view', 'buy')::text, eventmkt.sequence_count(s, '(?1).*(?2)', 'view', 'buy')::text),
+		('abandoned', eventmkt.abandoned(t, 'add', 'buy', '3 days')::text, eventmkt.abandoned(s, 'add', 'buy', '3 days')::text),
+		('per key', eventmkt.abandoned(t, 'add', 'buy', '3 days', per_key => true)::text, eventmkt.abandoned(s, 'add', 'buy', '3 days', per_key => true)::text),
+		('keys', eventmkt.abandoned_keys(t, 'add', 'buy', '3 days')::text, eventmkt.abandoned_keys(s, 'add', 'buy', '3 days')::text),
+		('retention', eventmkt.retention(t, 'view', 'new')::text, eventmkt.retention(s, 'view', 'new')::text),
+		('retained', eventmkt.retained(t, 'view', 'buy', '7 days', 20)::text, eventmkt.retained(s, 'view', 'buy', '7 days', 20)::text),
+		('window', eventmkt.max_in_window(t, '4 days', 'view', 'new')::text, eventmkt.max_in_window(s, '4 days', 'view', 'new')::text),
+		('window of all', eventmkt.max_in_window(t, '4 days')::text, eventmkt.max_in_window(s, '4 days')::text),
+		('sessions', eventmkt.sessions(t, '1 day')::text, eventmkt.sessions(s, '1 day')::text),
+		('cadence', eventmkt.cadence(t, 'buy', 'new')::text, eventmkt.cadence(s, 'buy', 'new')::text),
+		('streak', eventmkt.streak(t, 'UTC', 1)::text, eventmkt.streak(s, 'UTC', 1)::text),
+		('hours', eventmkt.engaged_hours(t, 'UTC')::text, eventmkt.engaged_hours(s, 'UTC')::text),
+		('count', eventmkt.count(t)::text, eventmkt.count(s)::text),
+		('count of some', eventmkt.count(t, 'view', 'new')::text, eventmkt.count(s, 'view', 'new')::text),
+		('sum', eventmkt.sum(t, 'add', 'new')::text, eventmkt.sum(s, 'add', 'new')::text),
+		('first', eventmkt.first_at(t, 'new')::text, eventmkt.first_at(s, 'new')::text),
+		('last', eventmkt.last_at(t)::text, eventmkt.last_at(s)::text),
+		('top', eventmkt.top_values(t, 3)::text, eventmkt.top_values(s, 3)::text),
+		('touch', eventmkt.last_touch(t)::text, eventmkt.last_touch(s)::text),
+		('merge', eventmkt.merge(t, t)::text, eventmkt.merge(s, s)::text),
+		('text', t::text, s::text)) q (question, a, b)
+	WHERE a IS DISTINCT FROM b GROUP BY question;
+SELECT happen(300, 0.05);
+SELECT count(eventmkt.track('u' || n % 70, 'new', '{"cart": "c2", "amount": 5.255}', eventmkt.clock() - n % 3 * interval '1 s')) FROM generate_series(1, 400) n;
+SELECT * FROM differ;
+SELECT count(*) FROM wrong;
+BEGIN;
+UPDATE eventmkt_data.profile_timeline p SET t = eventmkt.merge(p.t, e.t) FROM (SELECT profile_id, eventmkt.timeline(occurred_at, name) AS t FROM eventmkt_data.event GROUP BY 1) e WHERE p.profile_id = e.profile_id;
+SELECT * FROM differ;
+ROLLBACK;
 -- a mark that is rolled back, and one of a subtransaction
 BEGIN;
 SELECT happen(10, 50);

@@ -151,9 +151,10 @@ typedef struct EmkMoment
 
 typedef struct EmkTimelineBuilder EmkTimelineBuilder;
 
-/* A number in millionths, rounded; ERROR 22003 beyond what a timeline holds. */
+/* A number in millionths, rounded; ERROR 22003, or false, beyond what a timeline holds. */
 struct NumericData;
 extern int64 emk_analytics_value(struct NumericData *value);
+extern bool emk_analytics_try_value(struct NumericData *value, int64 *result);
 
 /* A builder lives in the memory context current at its start. */
 extern EmkTimelineBuilder *emk_analytics_start_timeline(void);
@@ -165,21 +166,35 @@ extern void emk_analytics_add_timeline(EmkTimelineBuilder *b, const struct varle
 /* The packed value: sorted, events of an id counted once; palloc'd. */
 extern struct varlena *emk_analytics_finish_timeline(EmkTimelineBuilder *b);
 
-/* An event without key, value and id */
-typedef struct EmkPlainEvent
+/* Events of one profile that come after its packed timeline; texts are told by their places, so all this can be copied as it is */
+typedef struct EmkLooseEvent
 {
 	int64		at;				/* finite */
-	const char *name;
-	int			namelen;
-	int			code;			/* of no concern to the caller */
-} EmkPlainEvent;
+	uint32		extra;			/* place of its value (8 bytes) and key (2 bytes of length, text), those that `has` tells */
+	uint16		name;			/* index into the names */
+	uint16		has;			/* EMK_EVENT_VALUE, EMK_LOOSE_KEY */
+} EmkLooseEvent;
 
-#define EMK_PLAIN_EVENTS	32
+#define EMK_LOOSE_KEY		0x8000
 
-/*
- * The timeline and n more events, 1 .. EMK_PLAIN_EVENTS, whose order changes; palloc'd. NULL when this needs a builder: the
- * timeline has ids, lacks a name, or does not end before the first of them.
- */
-extern struct varlena *emk_analytics_append_events(const struct varlena *value, EmkPlainEvent *events, int n);
+typedef struct EmkLooseName
+{
+	uint32		offset;
+	uint32		len;
+} EmkLooseName;
+
+typedef struct EmkLoose
+{
+	uint64		number;			/* of the list of names, not 0: the same number, the same list */
+	const EmkLooseEvent *events;	/* by time and name */
+	const EmkLooseName *names;	/* each once, ascending by byte */
+	const char *texts;			/* places are counted from here */
+	uint32		n;				/* at least 1 */
+	uint32		nnames;
+} EmkLoose;
+
+/* The timeline of both, put together only when its bytes are needed: timeline_join.c. It points to both parts, not to *loose. */
+extern Datum emk_analytics_join(const struct varlena *packed, const EmkLoose *loose);
+extern void emk_analytics_add_loose(EmkTimelineBuilder *b, const EmkLoose *loose);
 
 #endif

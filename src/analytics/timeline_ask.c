@@ -46,6 +46,9 @@ typedef struct Cache
 	Slot	   *slots[SLOTS];	/* allocated one by one in fn_mcxt, emptied when the arguments change */
 	uint32	   *spare;			/* masks of a list that is too long for a slot */
 	int			spare_room;
+	uint64		loose_number;	/* of the list of names whose masks these are; 0: none */
+	uint32	   *loose_masks;
+	uint32		loose_room;
 } Cache;
 
 static void
@@ -103,6 +106,7 @@ learn(const EmkAsk *ask, Cache *c, struct varlena **args)
 	c->nwanted = 0;
 	c->nconditions = 1;
 	c->seq = NULL;
+	c->loose_number = 0;
 	for (int i = 0; i < SLOTS; i++)
 		if (c->slots[i])
 			c->slots[i]->bytes = 0;
@@ -191,24 +195,43 @@ hash_names(const EmkTimeline *tl)
 	return (uint32) (h >> 40);
 }
 
-void
-emk_ask(FunctionCallInfo fcinfo, const EmkAsk *ask, EmkAsked *asked)
+/* Loose events share their list of names over all rows of a query, so it is looked up once. */
+static void
+find_loose_masks(FunctionCallInfo fcinfo, Cache *c, EmkAsked *asked)
 {
-	EmkTimeline *tl = &asked->tl;
-	Cache	   *c;
+	const EmkLoose *l = asked->loose;
 
-	emk_tl_open(tl, PG_GETARG_VARLENA_PP(0));
-	asked->masks = NULL;
-	asked->present = tl->n > 0 ? 1 : 0;
-	asked->nconditions = 1;
-	asked->seq = NULL;
-	if (ask == NULL || ask->nargs == 0)
-		return;
-	c = get_cache(fcinfo, ask);
-	asked->nconditions = c->nconditions;
-	asked->seq = c->seq;
-	if (tl->n == 0)
-		return;
+	if (c->loose_number != l->number)
+	{
+		c->loose_number = 0;
+		if (l->nnames > c->loose_room)
+		{
+			if (c->loose_masks)
+				pfree(c->loose_masks);
+			c->loose_room = 0;
+			c->loose_masks = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, l->nnames * sizeof(uint32));
+			c->loose_room = l->nnames;
+		}
+		for (uint32 i = 0; i < l->nnames; i++)
+		{
+			c->loose_masks[i] = 0;
+			for (int w = 0; w < c->nwanted; w++)
+				if (c->wanted[w].text.len == l->names[i].len &&
+					memcmp(c->wanted[w].text.name, l->texts + l->names[i].offset, l->names[i].len) == 0)
+					c->loose_masks[i] |= c->wanted[w].mask;
+		}
+		c->loose_number = l->number;
+	}
+	asked->loose_masks = c->loose_masks;
+	for (uint32 i = 0; i < l->n; i++)
+		asked->present |= c->loose_masks[l->events[i].name];
+}
+
+static void
+find_packed_masks(FunctionCallInfo fcinfo, Cache *c, EmkAsked *asked)
+{
+	const EmkTimeline *tl = &asked->tl;
+
 	if (tl->nnames <= SLOT_NAMES && tl->names_bytes <= SLOT_BYTES && tl->names_bytes > 0)
 	{
 		Slot	  **place = &c->slots[hash_names(tl) % SLOTS];
@@ -241,9 +264,57 @@ emk_ask(FunctionCallInfo fcinfo, const EmkAsk *ask, EmkAsked *asked)
 	asked->masks = c->spare;
 }
 
+static inline void
+ask_of(FunctionCallInfo fcinfo, const EmkAsk *ask, EmkAsked *asked, const struct varlena *packed, const EmkLoose *loose)
+{
+	Cache	   *c;
+
+	emk_tl_open(&asked->tl, packed);
+	asked->loose = loose;
+	asked->masks = asked->loose_masks = NULL;
+	asked->present = asked->tl.n > 0 ? 1 : 0;
+	asked->nconditions = 1;
+	asked->seq = NULL;
+	asked->fcinfo = fcinfo;
+	asked->ask = ask;
+	if (ask == NULL || ask->nargs == 0)
+		return;
+	c = get_cache(fcinfo, ask);
+	asked->nconditions = c->nconditions;
+	asked->seq = c->seq;
+	if (asked->tl.n == 0)
+		return;
+	find_packed_masks(fcinfo, c, asked);
+	if (loose)
+		find_loose_masks(fcinfo, c, asked);
+}
+
+void
+emk_ask(FunctionCallInfo fcinfo, const EmkAsk *ask, EmkAsked *asked)
+{
+	const EmkJoined *j = emk_timeline_joined(PG_GETARG_DATUM(0));
+
+	if (unlikely(j != NULL))
+		ask_of(fcinfo, ask, asked, j->packed, &j->loose);
+	else
+		ask_of(fcinfo, ask, asked, PG_GETARG_VARLENA_PP(0), NULL);
+}
+
+void
+emk_ask_flat(FunctionCallInfo fcinfo, const EmkAsk *ask, EmkAsked *asked)
+{
+	ask_of(fcinfo, ask, asked, PG_GETARG_VARLENA_PP(0), NULL);
+}
+
+static int64
+most_events(const EmkAsked *asked)
+{
+	return asked->tl.n + (asked->loose ? asked->loose->n : 0);
+}
+
 /* The event at i is condition-less unless masks say so; with NULL masks all meet condition 1. */
 EmkMark *
-emk_ask_marks(const EmkAsked *asked, bool keep_unmatched, EmkMark *buf, int64 *n)
+emk_ask_marks(EmkAsked *asked, bool keep_unmatched, EmkMark *buf, int64 *n)
 {
 	const EmkTimeline *tl = &asked->tl;
 	const uint8 *times = tl->times;
@@ -251,8 +322,8 @@ emk_ask_marks(const EmkAsked *asked, bool keep_unmatched, EmkMark *buf, int64 *n
 	int64		at = tl->first;
 	int64		found = 0;
 
-	if (tl->n > EMK_MARKS_ON_STACK)
-		marks = palloc_extended(tl->n * sizeof(EmkMark), MCXT_ALLOC_HUGE);
+	if (most_events(asked) > EMK_MARKS_ON_STACK)
+		marks = palloc_extended(most_events(asked) * sizeof(EmkMark), MCXT_ALLOC_HUGE);
 	for (int64 i = 0; i < tl->n; i++)
 	{
 		uint32		mask = asked->masks ? asked->masks[emk_tl_code(tl, i)] : 1;
@@ -266,12 +337,27 @@ emk_ask_marks(const EmkAsked *asked, bool keep_unmatched, EmkMark *buf, int64 *n
 		if ((i & 0xffff) == 0xffff)
 			CHECK_FOR_INTERRUPTS();
 	}
+	if (asked->loose && asked->loose->events[0].at <= at)
+	{
+		emk_ask_flat(asked->fcinfo, asked->ask, asked);
+		return emk_ask_marks(asked, keep_unmatched, buf, n);
+	}
+	for (uint32 i = 0; asked->loose && i < asked->loose->n; i++)
+	{
+		const EmkLooseEvent *e = &asked->loose->events[i];
+		uint32		mask = asked->masks ? asked->loose_masks[e->name] : 1;
+
+		marks[found].at = e->at;
+		marks[found].mask = mask;
+		marks[found].key = (uint32) (tl->n + i);
+		found += mask != 0 || keep_unmatched;
+	}
 	*n = found;
 	return marks;
 }
 
 int64 *
-emk_ask_times(const EmkAsked *asked, int64 *buf, int64 *n)
+emk_ask_times(EmkAsked *asked, int64 *buf, int64 *n)
 {
 	const EmkTimeline *tl = &asked->tl;
 	const uint8 *p = tl->times;
@@ -282,8 +368,8 @@ emk_ask_times(const EmkAsked *asked, int64 *buf, int64 *n)
 	*n = 0;
 	if (asked->present == 0)
 		return times;
-	if (tl->n > EMK_MARKS_ON_STACK)
-		times = palloc_extended(tl->n * sizeof(int64), MCXT_ALLOC_HUGE);
+	if (most_events(asked) > EMK_MARKS_ON_STACK)
+		times = palloc_extended(most_events(asked) * sizeof(int64), MCXT_ALLOC_HUGE);
 	for (int64 i = 0; i < tl->n; i++)
 	{
 		if (i > 0)
@@ -292,6 +378,16 @@ emk_ask_times(const EmkAsked *asked, int64 *buf, int64 *n)
 		found += asked->masks ? asked->masks[emk_tl_code(tl, i)] != 0 : 1;
 		if ((i & 0xffff) == 0xffff)
 			CHECK_FOR_INTERRUPTS();
+	}
+	if (asked->loose && asked->loose->events[0].at <= at)
+	{
+		emk_ask_flat(asked->fcinfo, asked->ask, asked);
+		return emk_ask_times(asked, buf, n);
+	}
+	for (uint32 i = 0; asked->loose && i < asked->loose->n; i++)
+	{
+		times[found] = asked->loose->events[i].at;
+		found += asked->masks ? asked->loose_masks[asked->loose->events[i].name] != 0 : 1;
 	}
 	*n = found;
 	return times;

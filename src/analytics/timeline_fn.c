@@ -36,9 +36,11 @@ emk_analytics_tl_count(PG_FUNCTION_ARGS)
 
 	emk_ask(fcinfo, named_after(fcinfo, 1, &ask, 0), &a);
 	if (a.masks == NULL || a.present == 0)
-		PG_RETURN_INT64(a.masks ? 0 : a.tl.n);
+		PG_RETURN_INT64(a.masks ? 0 : a.tl.n + (a.loose ? a.loose->n : 0));
 	for (int64 i = 0; i < a.tl.n; i++)
 		n += a.masks[emk_tl_code(&a.tl, i)] != 0;
+	for (uint32 i = 0; a.loose && i < a.loose->n; i++)
+		n += a.loose_masks[a.loose->events[i].name] != 0;
 	PG_RETURN_INT64(n);
 }
 
@@ -56,7 +58,7 @@ emk_analytics_tl_sum(PG_FUNCTION_ARGS)
 	bool		any = false;
 	Datum		sum;
 
-	emk_ask(fcinfo, named_after(fcinfo, 1, &ask, 0), &a);
+	emk_ask_flat(fcinfo, named_after(fcinfo, 1, &ask, 0), &a);
 	if (a.present == 0 || !(a.tl.flags & EMK_TL_VALUES))
 		PG_RETURN_NULL();
 	emk_tl_open_rest(&a.tl);
@@ -245,7 +247,10 @@ ask_abandoned(FunctionCallInfo fcinfo, const EmkAsk *ask)
 	bool		debounce = PG_GETARG_BOOL(4);
 	bool		per_key = PG_GETARG_BOOL(5);
 
-	emk_ask(fcinfo, ask, &a);
+	if (per_key)
+		emk_ask_flat(fcinfo, ask, &a);
+	else
+		emk_ask(fcinfo, ask, &a);
 	within = emk_arg_span(fcinfo, 3, "window");
 	if (!(a.present & 1))
 		PG_RETURN_DATUM(emk_result_times(NULL, 0));
@@ -296,7 +301,7 @@ emk_analytics_tl_abandoned_keys(PG_FUNCTION_ARGS)
 	int64		within;
 	int64		n;
 
-	emk_ask(fcinfo, &ask_opened, &a);
+	emk_ask_flat(fcinfo, &ask_opened, &a);
 	within = emk_arg_span(fcinfo, 3, "window");
 	if (!(a.present & 1))
 		PG_RETURN_DATUM(emk_result_named(fcinfo, NULL, 0));
@@ -505,7 +510,7 @@ emk_analytics_tl_top_values(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("number of values must be positive")));
-	emk_ask(fcinfo, named_after(fcinfo, 2, &ask, 0), &a);
+	emk_ask_flat(fcinfo, named_after(fcinfo, 2, &ask, 0), &a);
 	if (a.present == 0 || !(a.tl.flags & EMK_TL_KEYS))
 		PG_RETURN_DATUM(emk_result_named(fcinfo, NULL, 0));
 	emk_tl_open_rest(&a.tl);
@@ -535,7 +540,7 @@ edge_key(FunctionCallInfo fcinfo, bool last)
 	int64		best_at = 0;
 	uint32		best = 0;
 
-	emk_ask(fcinfo, named_after(fcinfo, 1, &ask, 0), &a);
+	emk_ask_flat(fcinfo, named_after(fcinfo, 1, &ask, 0), &a);
 	if (a.present == 0 || !(a.tl.flags & EMK_TL_KEYS))
 		PG_RETURN_NULL();
 	emk_tl_open_rest(&a.tl);

@@ -26,8 +26,8 @@
 #include "utils/numeric.h"
 
 /* A numeric as millionths, further decimals rounded half away from zero. ERROR 22003 from a million million on and for NaN. */
-int64
-emk_analytics_value(Numeric value)
+bool
+emk_analytics_try_value(Numeric value, int64 *result)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
 	const char *p = text;
@@ -44,10 +44,7 @@ emk_analytics_value(Numeric value)
 			continue;
 		}
 		if (*p < '0' || *p > '9' || (decimals < 0 && v >= INT64CONST(100000000000)))
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("value is out of range for a timeline"),
-					 errdetail("A timeline keeps values below 1000000000000 with %d decimals.", EMK_VALUE_SCALE)));
+			return false;
 		if (decimals == EMK_VALUE_SCALE)
 		{
 			up = *p >= '5';
@@ -60,7 +57,21 @@ emk_analytics_value(Numeric value)
 		v *= 10;
 	v += up;
 	pfree(text);
-	return negative ? -v : v;
+	*result = negative ? -v : v;
+	return true;
+}
+
+int64
+emk_analytics_value(Numeric value)
+{
+	int64		v;
+
+	if (!emk_analytics_try_value(value, &v))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("value is out of range for a timeline"),
+				 errdetail("A timeline keeps values below 1000000000000 with %d decimals.", EMK_VALUE_SCALE)));
+	return v;
 }
 
 Numeric

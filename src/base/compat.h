@@ -70,6 +70,13 @@
 #define EmkUpdateIndexes	TU_UpdateIndexes
 #endif
 
+/* a scan of an index by nkeys keys */
+#if PG_VERSION_NUM < 180000
+#define emk_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan((rel), (index), (snapshot), (nkeys), 0)
+#else
+#define emk_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan((rel), (index), (snapshot), NULL, (nkeys), 0)
+#endif
+
 /* a function that does not return: said before the declaration since 18 */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn	__attribute__((noreturn))

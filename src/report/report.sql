@@ -154,28 +154,9 @@ CREATE TYPE eventmkt.tail (
 	INPUT = eventmkt.tail_in, OUTPUT = eventmkt.tail_out, INTERNALLENGTH = VARIABLE, ALIGNMENT = double, STORAGE = plain
 );
 COMMENT ON TYPE eventmkt.tail IS 'events that are not packed yet, by profile; exists within a query of the view profile_timelines only';
-CREATE FUNCTION eventmkt.tail_add(state internal, profile_id text, at timestamptz, name text, properties jsonb,
-	key_property text, value_property text) RETURNS internal
-	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_tail_add';
-COMMENT ON FUNCTION eventmkt.tail_add(internal, text, timestamptz, text, jsonb, text, text) IS 'part of the view profile_timelines';
-CREATE FUNCTION eventmkt.tail_merge(a internal, b internal) RETURNS internal
-	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_tail_merge';
-COMMENT ON FUNCTION eventmkt.tail_merge(internal, internal) IS 'part of the view profile_timelines';
-CREATE FUNCTION eventmkt.tail_save(state internal) RETURNS bytea
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_tail_save';
-COMMENT ON FUNCTION eventmkt.tail_save(internal) IS 'part of the view profile_timelines';
-CREATE FUNCTION eventmkt.tail_load(saved bytea, state internal) RETURNS internal
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_tail_load';
-COMMENT ON FUNCTION eventmkt.tail_load(bytea, internal) IS 'part of the view profile_timelines';
 CREATE FUNCTION eventmkt.open_tail() RETURNS eventmkt.tail
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_open_tail';
 COMMENT ON FUNCTION eventmkt.open_tail() IS 'part of the view profile_timelines';
-CREATE AGGREGATE eventmkt.open_tail(profile_id text, at timestamptz, name text, properties jsonb, key_property text,
-	value_property text) (
-	SFUNC = eventmkt.tail_add, STYPE = internal, SSPACE = 65536, FINALFUNC = eventmkt.tail_save,
-	COMBINEFUNC = eventmkt.tail_merge, SERIALFUNC = eventmkt.tail_save, DESERIALFUNC = eventmkt.tail_load, PARALLEL = SAFE
-);
-COMMENT ON AGGREGATE eventmkt.open_tail(text, timestamptz, text, jsonb, text, text) IS 'part of the view profile_timelines';
 CREATE FUNCTION eventmkt.with_tail(t eventmkt.timeline, profile_id text, open_tail eventmkt.tail) RETURNS eventmkt.timeline
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_with_tail';
 COMMENT ON FUNCTION eventmkt.with_tail(eventmkt.timeline, text, eventmkt.tail) IS 'part of the view profile_timelines';
@@ -185,11 +166,8 @@ COMMENT ON FUNCTION eventmkt.tail_rows(eventmkt.tail) IS 'part of the view profi
 CREATE FUNCTION eventmkt.mark_merged() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'emk_report_mark_merged';
 COMMENT ON FUNCTION eventmkt.mark_merged() IS 'trigger of the alias table: kept timelines of profiles that merge or part are packed anew';
-REVOKE ALL ON FUNCTION eventmkt.tail_in(cstring), eventmkt.tail_out(eventmkt.tail),
-	eventmkt.tail_add(internal, text, timestamptz, text, jsonb, text, text), eventmkt.tail_merge(internal, internal),
-	eventmkt.tail_save(internal), eventmkt.tail_load(bytea, internal), eventmkt.open_tail(),
+REVOKE ALL ON FUNCTION eventmkt.tail_in(cstring), eventmkt.tail_out(eventmkt.tail), eventmkt.open_tail(),
 	eventmkt.with_tail(eventmkt.timeline, text, eventmkt.tail), eventmkt.tail_rows(eventmkt.tail), eventmkt.mark_merged() FROM PUBLIC;
-REVOKE ALL ON FUNCTION eventmkt.open_tail(text, timestamptz, text, jsonb, text, text) FROM PUBLIC;
 
 -- report: roll-ups
 CREATE FUNCTION eventmkt.keep_rollups(item_property text DEFAULT NULL, value_property text DEFAULT NULL, item_event text DEFAULT NULL)

@@ -1,9 +1,6 @@
 /*
- * tail.c: gathers the open tail: an aggregate whose state is a few arrays, in which every text lies by its place. So a part
- * goes from one process to another by copying, and the finished form is looked up without being read first.
- *
- * The aggregate open_tail(profile_id, at, name, properties, key_property, value_property) answers with its state as bytes; from them
- * tail_view.c makes the map that the view reads. Nobody else can make one: the type has no input.
+ * tail.c: the open tail of kept timelines in memory: while it is gathered, and finished, as a value in which every text lies by its
+ * place. So it goes from one process to another by copying, and is looked up without being read first.
  *
  * Bounded: a tail of more than EMK_MAX_TAIL_BYTES says so and keeps nothing; the view then works without it.
  */
@@ -12,20 +9,8 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "report/tail.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-
-typedef struct Saved
-{
-	int32		vl_len_;
-	uint32		nprofiles;
-	uint32		nnames;
-	uint32		nevents;
-	uint32		texts_bytes;
-	uint32		too_big;
-	/* events, profiles, names, texts */
-} Saved;
 
 EmkTail *
 emk_tail_start(MemoryContext context)
@@ -63,8 +48,8 @@ empty(EmkTail *t)
 	t->texts_used = t->texts_room = 0;
 }
 
-static void
-give_up(EmkTail *t)
+void
+emk_tail_give_up(EmkTail *t)
 {
 	empty(t);
 	t->too_big = true;
@@ -77,10 +62,11 @@ has_room(const EmkTail *t)
 		EMK_MAX_TAIL_BYTES;
 }
 
-static uint32
-keep_text(EmkTail *t, const char *text, int len)
+/* Room for `len` bytes at the end of the texts */
+static char *
+more_text(EmkTail *t, Size len)
 {
-	uint32		offset = (uint32) t->texts_used;
+	char	   *p;
 
 	/* the first text may be an empty one, and it too needs a place */
 	if (t->texts == NULL || t->texts_used + len > t->texts_room)
@@ -88,9 +74,18 @@ keep_text(EmkTail *t, const char *text, int len)
 		t->texts_room = Max(8192, (t->texts_used + len) * 3 / 2);
 		t->texts = t->texts ? repalloc(t->texts, t->texts_room) : MemoryContextAlloc(t->context, t->texts_room);
 	}
-	memcpy(t->texts + offset, text, len);
+	p = t->texts + t->texts_used;
 	t->texts_used += len;
-	return offset;
+	return p;
+}
+
+static uint32
+keep_text(EmkTail *t, const char *text, int len)
+{
+	char	   *p = more_text(t, len);
+
+	memcpy(p, text, len);
+	return (uint32) (p - t->texts);
 }
 
 static uint32 *
@@ -143,7 +138,7 @@ uint32
 emk_tail_profile(EmkTail *t, const char *id, int len)
 {
 	if (!has_room(t))
-		give_up(t);
+		emk_tail_give_up(t);
 	return t->too_big ? PG_UINT32_MAX : number_of(t, &t->profiles, id, len);
 }
 
@@ -159,209 +154,98 @@ next_event(EmkTail *t)
 	return &t->events[t->nevents++];
 }
 
-static void
-add(EmkTail *t, const char *id, int idlen, const char *name, int namelen, const EmkTailEvent *e, const char *key)
+void
+emk_tail_add(EmkTail *t, const char *id, int idlen, const char *name, int namelen, TimestampTz at, const int64 *value,
+			 const char *key, int keylen)
 {
-	EmkTailEvent *to;
+	EmkTailEvent *e;
 	uint32		profile;
 	uint32		number;
 
-	if (!has_room(t))
-		give_up(t);
+	if (!has_room(t) || idlen > EMK_MAX_ID_BYTES || namelen > EMK_MAX_EVENT_NAME_BYTES)
+		emk_tail_give_up(t);
 	if (t->too_big)
 		return;
 	profile = number_of(t, &t->profiles, id, idlen);
 	number = number_of(t, &t->names, name, namelen);
 	if (number > PG_UINT16_MAX)
 	{
-		give_up(t);
+		emk_tail_give_up(t);
 		return;
 	}
-	to = next_event(t);
-	*to = *e;
-	to->profile = profile;
-	to->name = number;
-	if (e->has & EMK_TAIL_KEY)
-		to->key = keep_text(t, key, e->keylen);
-}
-
-static EmkTail *
-state_of(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a part of an aggregate was called by itself")));
-	return PG_ARGISNULL(0) ? emk_tail_start(context) : (EmkTail *) PG_GETARG_POINTER(0);
-}
-
-PG_FUNCTION_INFO_V1(emk_report_tail_add);
-/* tail_add(state, profile_id, at, name, properties, key_property, value_property) */
-Datum
-emk_report_tail_add(PG_FUNCTION_ARGS)
-{
-	EmkTail    *t = state_of(fcinfo);
-	EmkTailEvent e = {0};
-	text	   *id;
-	text	   *name;
-	const char *key = NULL;
-	int			keylen;
-
-	if (t->too_big || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3) ||
-		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(2)))
-		PG_RETURN_POINTER(t);
-	id = PG_GETARG_TEXT_PP(1);
-	name = PG_GETARG_TEXT_PP(3);
-	if (VARSIZE_ANY_EXHDR(id) > EMK_MAX_ID_BYTES || VARSIZE_ANY_EXHDR(name) > EMK_MAX_EVENT_NAME_BYTES)
+	e = next_event(t);
+	*e = (EmkTailEvent) {.at = at, .profile = profile, .name = number};
+	if (value || key)
+		e->extra = t->texts_used;
+	if (value)
 	{
-		give_up(t);
-		PG_RETURN_POINTER(t);
+		e->has |= EMK_EVENT_VALUE;
+		memcpy(more_text(t, sizeof(int64)), value, sizeof(int64));
 	}
-	e.at = PG_GETARG_TIMESTAMPTZ(2);
-	if (!PG_ARGISNULL(4) && (!PG_ARGISNULL(5) || !PG_ARGISNULL(6)))
+	if (key)
 	{
-		struct varlena *properties = PG_GETARG_VARLENA_P(4);
+		uint16		len = keylen;
 
-		if (!PG_ARGISNULL(5) && emk_report_property_key(properties, VARDATA_ANY(PG_GETARG_TEXT_PP(5)),
-														VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(5)), &key, &keylen))
-		{
-			e.has |= EMK_TAIL_KEY;
-			e.keylen = keylen;
-		}
-		if (!PG_ARGISNULL(6) && emk_report_property_value(properties, VARDATA_ANY(PG_GETARG_TEXT_PP(6)),
-														  VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(6)), &e.value))
-			e.has |= EMK_EVENT_VALUE;
+		e->has |= EMK_LOOSE_KEY;
+		memcpy(more_text(t, sizeof(len)), &len, sizeof(len));
+		keep_text(t, key, keylen);
 	}
-	add(t, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &e, key);
-	PG_RETURN_POINTER(t);
-}
-
-PG_FUNCTION_INFO_V1(emk_report_tail_merge);
-/* tail_merge(a, b): b's rows into a */
-Datum
-emk_report_tail_merge(PG_FUNCTION_ARGS)
-{
-	EmkTail    *t;
-	EmkTail    *b;
-
-	if (PG_ARGISNULL(0) && !PG_ARGISNULL(1))
-		PG_RETURN_DATUM(PG_GETARG_DATUM(1));	/* tail_load() has put it where it may stay */
-	t = state_of(fcinfo);
-	if (PG_ARGISNULL(1))
-		PG_RETURN_POINTER(t);
-	b = (EmkTail *) PG_GETARG_POINTER(1);
-	if (b->too_big && !t->too_big)
-		give_up(t);
-	for (uint32 i = 0; i < b->nevents && !t->too_big; i++)
-	{
-		const EmkTailEvent *e = &b->events[i];
-		const EmkTailText *id = &b->profiles.items[e->profile];
-		const EmkTailText *name = &b->names.items[e->name];
-
-		if ((i & 0xfff) == 0)
-			CHECK_FOR_INTERRUPTS();
-		add(t, b->texts + id->offset, id->len, b->texts + name->offset, name->len, e, b->texts + e->key);
-	}
-	empty(b);
-	PG_RETURN_POINTER(t);
-}
-
-PG_FUNCTION_INFO_V1(emk_report_tail_save);
-/* tail_save(state): as bytes; also the aggregate's answer */
-Datum
-emk_report_tail_save(PG_FUNCTION_ARGS)
-{
-	EmkTail    *t = state_of(fcinfo);
-	Size		size = sizeof(Saved) + t->nevents * sizeof(EmkTailEvent) +
-		(t->profiles.n + t->names.n) * sizeof(EmkTailText) + t->texts_used;
-	Saved	   *s = palloc(size);
-	char	   *p = (char *) (s + 1);
-
-	SET_VARSIZE(s, size);
-	s->nprofiles = t->profiles.n;
-	s->nnames = t->names.n;
-	s->nevents = t->nevents;
-	s->texts_bytes = t->texts_used;
-	s->too_big = t->too_big;
-	if (t->nevents > 0)
-		memcpy(p, t->events, t->nevents * sizeof(EmkTailEvent));
-	p += t->nevents * sizeof(EmkTailEvent);
-	for (int i = 0; i < 2; i++)
-	{
-		EmkTailTexts *x = i ? &t->names : &t->profiles;
-
-		if (x->n > 0)
-			memcpy(p, x->items, x->n * sizeof(EmkTailText));
-		p += x->n * sizeof(EmkTailText);
-	}
-	if (t->texts_used > 0)
-		memcpy(p, t->texts, t->texts_used);
-	PG_RETURN_POINTER(s);
-}
-
-/* Copies `n` items, with slots where they will be looked up */
-static void
-load_texts(EmkTail *t, EmkTailTexts *x, const char **p, uint32 n)
-{
-	if (n == 0)
-		return;
-	x->n = x->room = n;
-	x->items = MemoryContextAlloc(t->context, n * sizeof(EmkTailText));
-	memcpy(x->items, *p, n * sizeof(EmkTailText));
-	*p += n * sizeof(EmkTailText);
-	for (x->nslots = 64; x->nslots < n * 2;)
-		x->nslots *= 2;
-	x->slots = make_slots(MemoryContextAlloc(t->context, x->nslots * sizeof(uint32)), x->nslots, x->items, n);
-}
-
-EmkTail *
-emk_tail_load(const struct varlena *saved, MemoryContext context)
-{
-	EmkTail    *t = emk_tail_start(context);
-	Saved		s;
-	const char *p = (const char *) VARDATA_ANY(saved) + sizeof(Saved) - VARHDRSZ;
-
-	memcpy((char *) &s + VARHDRSZ, VARDATA_ANY(saved), sizeof(Saved) - VARHDRSZ);
-	t->too_big = s.too_big;
-	t->nevents = t->events_room = s.nevents;
-	if (s.nevents > 0)
-	{
-		t->events = MemoryContextAlloc(context, s.nevents * sizeof(EmkTailEvent));
-		memcpy(t->events, p, s.nevents * sizeof(EmkTailEvent));
-		p += s.nevents * sizeof(EmkTailEvent);
-	}
-	load_texts(t, &t->profiles, &p, s.nprofiles);
-	load_texts(t, &t->names, &p, s.nnames);
-	if (s.texts_bytes > 0)
-	{
-		t->texts_used = t->texts_room = s.texts_bytes;
-		t->texts = MemoryContextAlloc(context, s.texts_bytes);
-		memcpy(t->texts, p, s.texts_bytes);
-	}
-	return t;
-}
-
-PG_FUNCTION_INFO_V1(emk_report_tail_load);
-/* tail_load(bytea, internal): a part that another process gathered */
-Datum
-emk_report_tail_load(PG_FUNCTION_ARGS)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a part of an aggregate was called by itself")));
-	PG_RETURN_POINTER(emk_tail_load(PG_GETARG_VARLENA_PP(0), context));
 }
 
 /* ---- the finished form ---- */
 
-/* Copies the events so that those of a profile lie together; sets first and n of the profiles. */
+/* Other bits of the hash than those that choose a slot come first. */
+static inline uint32
+filter_bit(const EmkTailMap *m, uint32 hash)
+{
+	return (hash >> 16 | hash << 16) & m->filter_mask;
+}
+
+static const char *sorted_texts;	/* what the places in items being sorted are counted from */
+
+static int
+compare_names(const void *a, const void *b)
+{
+	const EmkTailText *x = a;
+	const EmkTailText *y = b;
+	int			c = memcmp(sorted_texts + x->offset, sorted_texts + y->offset, Min(x->len, y->len));
+
+	return c != 0 ? c : (int) x->len - (int) y->len;
+}
+
+/* Writes the names in order; rank[number as gathered] = number from now on */
+static uint16 *
+order_names(const EmkTail *t, EmkLooseName *to)
+{
+	EmkTailText *sorted = palloc(Max(t->names.n, 1) * sizeof(EmkTailText));
+	uint16	   *rank = palloc(Max(t->names.n, 1) * sizeof(uint16));
+
+	for (uint32 i = 0; i < t->names.n; i++)
+	{
+		sorted[i] = t->names.items[i];
+		sorted[i].n = i;
+	}
+	sorted_texts = t->texts;
+	qsort(sorted, t->names.n, sizeof(EmkTailText), compare_names);
+	for (uint32 i = 0; i < t->names.n; i++)
+	{
+		to[i] = (EmkLooseName) {.offset = sorted[i].offset, .len = sorted[i].len};
+		rank[sorted[i].n] = i;
+	}
+	return rank;
+}
+
+#define ST_SORT sort_loose
+#define ST_ELEMENT_TYPE EmkLooseEvent
+#define ST_COMPARE(a, b) ((a)->at != (b)->at ? ((a)->at < (b)->at ? -1 : 1) : (int) (a)->name - (int) (b)->name)
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* Copies the events so that those of a profile lie together, by time and name; sets first and n of the profiles. */
 static void
-group_events(EmkTail *t, EmkTailEvent *to)
+group_events(EmkTail *t, const uint16 *rank, EmkLooseEvent *to)
 {
 	EmkTailText *profiles = t->profiles.items;
 	uint32		sum = 0;
@@ -378,21 +262,18 @@ group_events(EmkTail *t, EmkTailEvent *to)
 	}
 	for (uint32 i = 0; i < t->nevents; i++)
 	{
-		EmkTailText *p = &profiles[t->events[i].profile];
+		const EmkTailEvent *e = &t->events[i];
+		EmkTailText *p = &profiles[e->profile];
 
-		to[p->first + p->n++] = t->events[i];
+		to[p->first + p->n++] = (EmkLooseEvent) {.at = e->at, .extra = e->extra, .name = rank[e->name], .has = e->has};
 	}
-}
-
-/* Other bits of the hash than those that choose a slot come first. */
-static inline uint32
-filter_bit(const EmkTailMap *m, uint32 hash)
-{
-	return (hash >> 16 | hash << 16) & m->filter_mask;
+	for (uint32 i = 0; i < t->profiles.n; i++)
+		if (profiles[i].n > 1)
+			sort_loose(to + profiles[i].first, profiles[i].n);
 }
 
 EmkTailMap *
-emk_tail_finish(EmkTail *t, TimestampTz packed_to, bool whole)
+emk_tail_finish(EmkTail *t, bool whole)
 {
 	static uint64 last_number = 0;
 	EmkTailMap *m;
@@ -402,25 +283,26 @@ emk_tail_finish(EmkTail *t, TimestampTz packed_to, bool whole)
 	Size		size;
 
 	if (whole)
-		give_up(t);
+		emk_tail_give_up(t);
 	while (nslots < t->profiles.n * 2)
 		nslots *= 2;
 	while (nbits < t->profiles.n * 8)
 		nbits *= 2;
-	size = sizeof(EmkTailMap) + t->nevents * sizeof(EmkTailEvent) + nbits / 8 +
-		(t->profiles.n + t->names.n) * sizeof(EmkTailText) + nslots * sizeof(uint32) + t->texts_used;
-	m = palloc0(size);
+	size = sizeof(EmkTailMap) + t->nevents * sizeof(EmkLooseEvent) + nbits / 8 + t->profiles.n * sizeof(EmkTailText) +
+		t->names.n * sizeof(EmkLooseName) + nslots * sizeof(uint32) + t->texts_used;
+	m = palloc(size);
+	memset(m, 0, sizeof(EmkTailMap));
 	SET_VARSIZE(m, size);
 	m->nprofiles = t->profiles.n;
 	m->nnames = t->names.n;
 	m->nevents = t->nevents;
 	m->nslots = nslots;
-	m->packed_to = packed_to;
 	m->whole = whole;
 	m->number = (uint64) MyProcPid << 40 | ++last_number;
 	m->filter_mask = nbits - 1;
-	group_events(t, m->events);
+	group_events(t, order_names(t, unconstify(EmkLooseName *, emk_tail_names(m))), m->events);
 	filter = unconstify(uint64 *, emk_tail_filter(m));
+	memset(filter, 0, nbits / 8);
 	for (uint32 i = 0; i < t->profiles.n; i++)
 	{
 		uint32		bit = filter_bit(m, t->profiles.items[i].hash);
@@ -429,12 +311,23 @@ emk_tail_finish(EmkTail *t, TimestampTz packed_to, bool whole)
 	}
 	if (t->profiles.n > 0)
 		memcpy(unconstify(EmkTailText *, emk_tail_profiles(m)), t->profiles.items, t->profiles.n * sizeof(EmkTailText));
-	if (t->names.n > 0)
-		memcpy(unconstify(EmkTailText *, emk_tail_names(m)), t->names.items, t->names.n * sizeof(EmkTailText));
 	make_slots(unconstify(uint32 *, emk_tail_slots(m)), nslots, t->profiles.items, t->profiles.n);
 	if (t->texts_used > 0)
 		memcpy(unconstify(char *, emk_tail_texts(m)), t->texts, t->texts_used);
 	return m;
+}
+
+void
+emk_tail_loose(const EmkTailMap *m, const EmkTailText *p, EmkLoose *loose)
+{
+	*loose = (EmkLoose) {
+		.number = m->number,
+		.events = m->events + p->first,
+		.n = p->n,
+		.names = emk_tail_names(m),
+		.nnames = m->nnames,
+		.texts = emk_tail_texts(m),
+	};
 }
 
 const EmkTailText *

@@ -6,11 +6,12 @@
  *   UNION ALL SELECT profile_id, t FROM tail_rows((SELECT open_tail()))
  *
  * This form the planner takes apart: the packed rows are scanned in parallel and a question is asked where they are read, nothing
- * is joined, and open_tail() runs once (the second time it answers with what the first has made), its scan in parallel too.
+ * is joined, and open_tail() runs once (the second time it answers with what the first has made).
  *
  *   open_tail()   gathers the events from packed_to on into a map by profile. A profile with a mark, or that was merged since, is
  *                 hidden: neither its packed row nor its tail counts.
- *   with_tail()   the packed timeline and the tail of one profile merged; NULL when it is hidden
+ *   with_tail()   the packed timeline and the tail of one profile as one value (analytics/timeline_join.c: nothing is copied); NULL when
+ *                 it is hidden
  *   tail_rows()   profiles that have a tail and no packed row, and the hidden ones from the event table
  *
  * When nothing is packed yet, or the tail is too big to be held, or too many profiles are hidden, the map says `whole`: all packed rows
@@ -34,17 +35,11 @@
 	"eventmkt.timeline_value(" e ".properties, " value "))"
 
 static const char state_sql[] = "SELECT packed_to, key_property, value_property FROM eventmkt_data.timeline_state";
-static const char tail_sql[] =
-"SELECT eventmkt.open_tail(e.profile_id, e.occurred_at, e.name, e.properties, $2, $3) FROM eventmkt_data.event e "
-"WHERE e.occurred_at OPERATOR(pg_catalog.>=) $1";
 static const char aliases_sql[] =
 "SELECT a.alias, a.profile_id FROM pg_catalog.unnest($1) i(id) JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) i.id";
 static const char marks_sql[] =
 "SELECT DISTINCT l.profile_id, COALESCE(a.profile_id, l.profile_id) FROM eventmkt_data.late_event l "
 "LEFT JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) l.profile_id WHERE l.occurred_at OPERATOR(pg_catalog.<) $1";
-static const char unpacked_sql[] =
-"SELECT i.n FROM pg_catalog.unnest($1) WITH ORDINALITY i(id, n) WHERE NOT EXISTS (SELECT FROM eventmkt_data.profile_timeline t "
-"WHERE t.profile_id OPERATOR(pg_catalog.=) i.id)";
 /* $1 hidden profiles, of which those with an alias of theirs have no events any more */
 static const char hidden_sql[] =
 "SELECT m.c, " PACKED("e", "$2", "$3") " FROM (SELECT i.id AS c, i.id FROM pg_catalog.unnest($1) i(id) WHERE NOT EXISTS ("
@@ -118,21 +113,16 @@ hide(EmkTail *t, uint64 row, int col)
 		t->profiles.items[profile].flags |= EMK_TAIL_HIDDEN;
 }
 
-/* The ids of profiles that `want` (flags) fits, as text[]; *n of them */
+/* The ids of profiles with these flags, as text[]; *n of them */
 static Datum
-ids_of(const EmkTailText *profiles, uint32 nprofiles, const char *texts, int want, uint32 *places, uint32 *n)
+ids_of(const EmkTailText *profiles, uint32 nprofiles, const char *texts, int flags, uint32 *n)
 {
 	Datum	   *ids = palloc_extended(Max(nprofiles, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
 
 	*n = 0;
 	for (uint32 i = 0; i < nprofiles; i++)
-	{
-		if (profiles[i].flags != want || (want == 0 && places && profiles[i].n == 0))
-			continue;
-		if (places)
-			places[*n] = i;
-		ids[(*n)++] = PointerGetDatum(cstring_to_text_with_len(texts + profiles[i].offset, profiles[i].len));
-	}
+		if (profiles[i].flags == flags)
+			ids[(*n)++] = PointerGetDatum(cstring_to_text_with_len(texts + profiles[i].offset, profiles[i].len));
 	return emk_spi_array(ids, NULL, *n, TEXTOID);
 }
 
@@ -150,7 +140,7 @@ resolve(EmkTail *t)
 
 	if (t->profiles.n == 0 || run("SELECT FROM eventmkt_data.alias LIMIT 1", 0, NULL, NULL, NULL) == 0)
 		return;
-	arg = ids_of(t->profiles.items, t->profiles.n, t->texts, 0, NULL, &n);
+	arg = ids_of(t->profiles.items, t->profiles.n, t->texts, 0, &n);
 	found = run(aliases_sql, 1, ids_types, &arg, NULL);
 	if (found == 0)
 		return;
@@ -176,43 +166,37 @@ resolve(EmkTail *t)
 		t->events[i].profile = to[t->events[i].profile];
 }
 
+static const text *
+name_of(const State *s, int arg)
+{
+	return s->nulls[arg] == 'n' ? NULL : DatumGetTextPP(s->args[arg]);
+}
+
 static EmkTailMap *
 gather(MemoryContext context)
 {
 	State		state;
-	EmkTail    *t;
-	EmkTailMap *m;
-	bool		isnull;
-	Datum		saved;
+	EmkTail    *t = emk_tail_start(CurrentMemoryContext);
+	bool		whole = true;
 
 	read_state(&state);
-	if (!state.kept)
-		t = emk_tail_start(CurrentMemoryContext);
-	else
-	{
-		run(tail_sql, 3, state_types, state.args, state.nulls);
-		saved = emk_spi_datum(0, 1, &isnull);
-		if (isnull)
-			t = emk_tail_start(CurrentMemoryContext);
-		else
-			t = emk_tail_load(PG_DETOAST_DATUM_PACKED(saved), CurrentMemoryContext);
-		SPI_freetuptable(SPI_tuptable);
+	if (state.kept)
+		whole = !emk_tail_scan(t, DatumGetTimestampTz(state.args[0]), name_of(&state, 1), name_of(&state, 2));
+	if (!whole && !t->too_big)
 		resolve(t);
-		if (!t->too_big)
-		{
-			uint64		n = run(marks_sql, 1, state_types, state.args, NULL);
+	if (!whole && !t->too_big)
+	{
+		uint64		n = run(marks_sql, 1, state_types, state.args, NULL);
 
-			t->too_big = n > MAX_HIDDEN;
-			for (uint64 i = 0; i < n && !t->too_big; i++)
-			{
-				hide(t, i, 1);
-				hide(t, i, 2);
-			}
+		whole = n > MAX_HIDDEN;
+		for (uint64 i = 0; i < n && !whole && !t->too_big; i++)
+		{
+			hide(t, i, 1);
+			hide(t, i, 2);
 		}
 	}
 	MemoryContextSwitchTo(context);
-	m = emk_tail_finish(t, DatumGetTimestampTz(state.args[0]), !state.kept || t->too_big);
-	return m;
+	return emk_tail_finish(t, whole || t->too_big);
 }
 
 /* ---- open_tail(): once a statement ---- */
@@ -259,79 +243,10 @@ emk_report_open_tail(PG_FUNCTION_ARGS)
 
 /* ---- with_tail() ---- */
 
-static void
-add_events(EmkTimelineBuilder *b, const EmkTailMap *m, const EmkTailText *p)
-{
-	const EmkTailText *names = emk_tail_names(m);
-	const char *texts = emk_tail_texts(m);
-
-	for (uint32 i = p->first; i < p->first + p->n; i++)
-	{
-		const EmkTailEvent *e = &m->events[i];
-		const EmkTailText *name = &names[e->name];
-
-		emk_analytics_add_event(b, e->at, texts + name->offset, name->len, e->has & EMK_TAIL_KEY ? texts + e->key : NULL,
-								e->keylen, e->has & EMK_EVENT_VALUE ? &e->value : NULL, NULL);
-	}
-}
-
-/* The tail of most profiles: a few events without key and value. NULL when this one is another */
-static struct varlena *
-append_plain(const EmkTailMap *m, const EmkTailText *p, const struct varlena *packed)
-{
-	EmkPlainEvent plain[EMK_PLAIN_EVENTS];
-	const EmkTailText *names = emk_tail_names(m);
-	const char *texts = emk_tail_texts(m);
-
-	if (p->n > EMK_PLAIN_EVENTS)
-		return NULL;
-	for (uint32 i = 0; i < p->n; i++)
-	{
-		const EmkTailEvent *e = &m->events[p->first + i];
-		const EmkTailText *name = &names[e->name];
-
-		if (e->has != 0)
-			return NULL;
-		plain[i] = (EmkPlainEvent) {.at = e->at, .name = texts + name->offset, .namelen = name->len};
-	}
-	return emk_analytics_append_events(packed, plain, p->n);
-}
-
 /*
- * The timeline merged last: a question that names t twice asks for each profile twice in a row. Both what went in and the map are
- * compared whole, so it is an answer of the same arguments. Here as in find_profile() a profile is its index: of one map
- * there may be several copies, one for each (SELECT open_tail()) of nested statements, and some live longer than others.
+ * emk_tail_find(), but a question that names t several times looks once for each profile. A profile is remembered by its index: of one
+ * map there may be several copies, one for each (SELECT open_tail()) of nested statements, and some live longer than others.
  */
-static struct
-{
-	MemoryContext context;
-	uint64		map;
-	uint32		profile;
-	struct varlena *packed;
-	struct varlena *merged;
-}			last;
-
-#define KEEP_BYTES		65536
-
-static void
-remember(const EmkTailMap *m, const EmkTailText *p, const struct varlena *packed, const struct varlena *merged)
-{
-	last.map = 0;
-	if (VARSIZE_ANY(packed) > KEEP_BYTES || VARSIZE_ANY(merged) > KEEP_BYTES)
-		return;
-	if (last.context == NULL)
-	{
-		last.context = AllocSetContextCreate(TopMemoryContext, "eventmkt merged timeline", ALLOCSET_SMALL_SIZES);
-		last.packed = MemoryContextAlloc(last.context, KEEP_BYTES);
-		last.merged = MemoryContextAlloc(last.context, KEEP_BYTES);
-	}
-	memcpy(last.packed, packed, VARSIZE_ANY(packed));
-	memcpy(last.merged, merged, VARSIZE_ANY(merged));
-	last.profile = p - emk_tail_profiles(m);
-	last.map = m->number;
-}
-
-/* emk_tail_find(), but a question that names t several times looks once for each profile. */
 static const EmkTailText *
 find_profile(const EmkTailMap *m, const char *id, int len)
 {
@@ -366,8 +281,7 @@ emk_report_with_tail(PG_FUNCTION_ARGS)
 	EmkTailMap *m = (EmkTailMap *) PG_GETARG_VARLENA_P(2);
 	text	   *id = PG_GETARG_TEXT_PP(1);
 	const EmkTailText *p;
-	struct varlena *packed;
-	struct varlena *merged;
+	EmkLoose	loose;
 
 	if (m->whole)
 		PG_RETURN_NULL();
@@ -376,25 +290,8 @@ emk_report_with_tail(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	if (p->flags & EMK_TAIL_HIDDEN)
 		PG_RETURN_NULL();
-	packed = PG_GETARG_VARLENA_PP(0);
-	if (last.map == m->number && last.profile == p - emk_tail_profiles(m) && VARSIZE_ANY(packed) == VARSIZE_ANY(last.packed) &&
-		memcmp(packed, last.packed, VARSIZE_ANY(packed)) == 0)
-	{
-		merged = palloc(VARSIZE_ANY(last.merged));
-		memcpy(merged, last.merged, VARSIZE_ANY(last.merged));
-		PG_RETURN_POINTER(merged);
-	}
-	merged = append_plain(m, p, packed);
-	if (merged == NULL)
-	{
-		EmkTimelineBuilder *b = emk_analytics_start_timeline();
-
-		emk_analytics_add_timeline(b, packed, PG_INT64_MIN, PG_INT64_MAX);
-		add_events(b, m, p);
-		merged = emk_analytics_finish_timeline(b);
-	}
-	remember(m, p, packed, merged);
-	PG_RETURN_POINTER(merged);
+	emk_tail_loose(m, p, &loose);
+	PG_RETURN_DATUM(emk_analytics_join(PG_GETARG_VARLENA_PP(0), &loose));
 }
 
 /* ---- tail_rows() ---- */
@@ -438,27 +335,22 @@ put_rows(ReturnSetInfo *rsinfo, const char *sql, const Oid *types, Datum *args, 
 static void
 put_unpacked(ReturnSetInfo *rsinfo, const EmkTailMap *m)
 {
-	const EmkTailText *profiles = emk_tail_profiles(m);
-	const char *texts = emk_tail_texts(m);
-	uint32	   *places = palloc_extended(Max(m->nprofiles, 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventmkt tail rows", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before;
 	uint32		n;
-	Datum		arg = ids_of(profiles, m->nprofiles, texts, 0, places, &n);
-	uint64		found;
+	uint32	   *places = emk_tail_unpacked(m, &n);
 
-	if (n == 0)
-		return;
-	found = run(unpacked_sql, 1, ids_types, &arg, NULL);
 	before = MemoryContextSwitchTo(work);
-	for (uint64 i = 0; i < found; i++)
+	for (uint32 i = 0; i < n; i++)
 	{
-		const EmkTailText *p = &profiles[places[emk_spi_int8(i, 1, 1) - 1]];
+		const EmkTailText *p = &emk_tail_profiles(m)[places[i]];
 		EmkTimelineBuilder *b = emk_analytics_start_timeline();
+		EmkLoose	loose;
 
 		CHECK_FOR_INTERRUPTS();
-		add_events(b, m, p);
-		put_row(rsinfo, PointerGetDatum(cstring_to_text_with_len(texts + p->offset, p->len)),
+		emk_tail_loose(m, p, &loose);
+		emk_analytics_add_loose(b, &loose);
+		put_row(rsinfo, PointerGetDatum(cstring_to_text_with_len(emk_tail_texts(m) + p->offset, p->len)),
 				PointerGetDatum(emk_analytics_finish_timeline(b)));
 		MemoryContextReset(work);
 	}
@@ -486,7 +378,7 @@ emk_report_tail_rows(PG_FUNCTION_ARGS)
 		uint32		n;
 
 		put_unpacked(rsinfo, m);
-		state.args[0] = ids_of(emk_tail_profiles(m), m->nprofiles, emk_tail_texts(m), EMK_TAIL_HIDDEN, NULL, &n);
+		state.args[0] = ids_of(emk_tail_profiles(m), m->nprofiles, emk_tail_texts(m), EMK_TAIL_HIDDEN, &n);
 		if (n > 0)
 			put_rows(rsinfo, hidden_sql, ids_types, state.args, state.nulls);
 	}

@@ -418,18 +418,13 @@ emk_report_property_key(struct varlena *properties, const char *name, int len, c
 	return *key != NULL && *keylen <= EMK_MAX_KEY_BYTES;
 }
 
-/* The number at a property when a timeline can hold it, else NULL. */
+/* The number at a property, also in millionths, when a timeline can hold it, else NULL. */
 static Numeric
-property_number(Jsonb *jb, const char *name, int len)
+property_number(Jsonb *jb, const char *name, int len, int64 *value)
 {
 	JsonbValue *v = property(jb, name, len);
-	Datum		size;
 
-	if (v == NULL || v->type != jbvNumeric)
-		return NULL;
-	size = DirectFunctionCall1(numeric_abs, NumericGetDatum(v->val.numeric));
-	if (!DatumGetBool(DirectFunctionCall2(numeric_lt, size,
-										  NumericGetDatum(int64_to_numeric(INT64CONST(1000000000000))))))
+	if (v == NULL || v->type != jbvNumeric || !emk_analytics_try_value(v->val.numeric, value))
 		return NULL;
 	return v->val.numeric;
 }
@@ -437,11 +432,7 @@ property_number(Jsonb *jb, const char *name, int len)
 bool
 emk_report_property_value(struct varlena *properties, const char *name, int len, int64 *value)
 {
-	Numeric		number = property_number((Jsonb *) properties, name, len);
-
-	if (number != NULL)
-		*value = emk_analytics_value(number);
-	return number != NULL;
+	return property_number((Jsonb *) properties, name, len, value) != NULL;
 }
 
 PG_FUNCTION_INFO_V1(emk_report_timeline_key);
@@ -463,10 +454,11 @@ Datum
 emk_report_timeline_value(PG_FUNCTION_ARGS)
 {
 	Numeric		number = NULL;
+	int64		value;
 
 	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1))
 		number = property_number(PG_GETARG_JSONB_P(0), VARDATA_ANY(PG_GETARG_TEXT_PP(1)),
-								 VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)));
+								 VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), &value);
 	if (number == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_NUMERIC(number);

@@ -1,0 +1,377 @@
+/*
+ * tail_scan.c: reads tables for the open tail without a statement: the partitions of the event table that may hold it, row by row,
+ * and the index of packed rows. A question over kept timelines waits for this, and the executor would take several times as long.
+ *
+ * The rows of the tail are few of their partition, so a row is looked at as far as its time and usually left; properties are
+ * opened only where there are some and one of them is wanted.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/relscan.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/visibilitymap.h"
+#include "base/compat.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "report/tail.h"
+#include "storage/bufmgr.h"
+#include "storage/predicate.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define ROWS_A_BREATH	4096
+#define ENTRIES_A_SEARCH	20	/* of an index are read in the time of one search */
+
+typedef struct Reading
+{
+	EmkTail    *tail;
+	TimestampTz from;
+	const text *key;
+	const text *value;
+	MemoryContext work;			/* of one row's properties */
+} Reading;
+
+/* The columns of the event table that are read are its first: see event.tables.sql. All of them are NOT NULL. */
+static const struct
+{
+	const char *name;
+	Oid			type;
+}			columns[] = {{"event_id", INT8OID}, {"profile_id", TEXTOID}, {"name", TEXTOID}, {"properties", JSONBOID},
+{"occurred_at", TIMESTAMPTZOID}};
+
+typedef struct Row
+{
+	const char *profile_id;		/* varlenas, as they lie in the row */
+	const char *name;
+	const char *properties;
+	TimestampTz at;
+} Row;
+
+/* The table of this name as init() makes it */
+static Relation
+open_table(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid("eventmkt_data", false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table eventmkt_data.%s does not exist", name),
+				 errhint("Run eventmkt.init().")));
+	return table_open(relid, AccessShareLock);
+}
+
+static bool
+is_plain(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_tableam != GetHeapamTableAmRoutine() ||
+		desc->natts < lengthof(columns))
+		return false;
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || !att->attnotnull || att->atttypid != columns[i].type ||
+			strcmp(NameStr(att->attname), columns[i].name) != 0)
+			return false;
+	}
+	return true;
+}
+
+static const char *
+next_varlena(const char **p, const HeapTupleHeader row)
+{
+	const char *v = *p;
+
+	/* a length of four bytes is aligned, with zeroes before it; one of one byte is not zero and lies anywhere */
+	if (*v == 0)
+		v = (const char *) row + TYPEALIGN(sizeof(int32), v - (const char *) row);
+	*p = v + VARSIZE_ANY(v);
+	return v;
+}
+
+/* What the server's way of taking rows apart would find, for columns that are known. */
+static inline void
+read_row(HeapTuple tuple, Row *r)
+{
+	HeapTupleHeader row = tuple->t_data;
+	const char *p = (const char *) row + row->t_hoff + sizeof(int64);
+
+	r->profile_id = next_varlena(&p, row);
+	r->name = next_varlena(&p, row);
+	r->properties = next_varlena(&p, row);
+	p = (const char *) row + MAXALIGN(p - (const char *) row);
+	memcpy(&r->at, p, sizeof(r->at));
+}
+
+static void
+add_row(Reading *s, const Row *r)
+{
+	text	   *id = DatumGetTextPP(PointerGetDatum(r->profile_id));
+	text	   *name = DatumGetTextPP(PointerGetDatum(r->name));
+	const char *key = NULL;
+	int			keylen = 0;
+	int64		value;
+	bool		has_value = false;
+	MemoryContext before = NULL;
+
+	/* {} is a count of nothing, and most events have no more */
+	if ((s->key || s->value) && (VARATT_IS_EXTERNAL(r->properties) || VARSIZE_ANY_EXHDR(r->properties) > sizeof(uint32)))
+	{
+		struct varlena *properties;
+
+		before = MemoryContextSwitchTo(s->work);
+		properties = PG_DETOAST_DATUM(PointerGetDatum(r->properties));
+		if (s->key && !emk_report_property_key(properties, VARDATA_ANY(s->key), VARSIZE_ANY_EXHDR(s->key), &key, &keylen))
+			key = NULL;
+		if (s->value)
+			has_value = emk_report_property_value(properties, VARDATA_ANY(s->value), VARSIZE_ANY_EXHDR(s->value), &value);
+		MemoryContextSwitchTo(before);
+	}
+	emk_tail_add(s->tail, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), r->at,
+				 has_value ? &value : NULL, key, keylen);
+	if (before)
+		MemoryContextReset(s->work);
+}
+
+static bool
+scan_table(Reading *s, Relation rel)
+{
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	uint32		n = 0;
+
+	if (!is_plain(rel))
+		return false;
+	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	while (!s->tail->too_big && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Row			r;
+
+		if (++n % ROWS_A_BREATH == 0)
+			CHECK_FOR_INTERRUPTS();
+		read_row(tuple, &r);
+		if (r.at >= s->from && !TIMESTAMP_NOT_FINITE(r.at))
+			add_row(s, &r);
+	}
+	table_endscan(scan);
+	return true;
+}
+
+/* Does a partition end before `from`? Upper bounds are exclusive. Whatever is not plainly so is read. */
+static bool
+is_past(Relation rel, PartitionDesc desc, int partition, TimestampTz from)
+{
+	PartitionKey key = RelationGetPartitionKey(rel);
+	PartitionBoundInfo bounds = desc->boundinfo;
+
+	if (key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 || key->parttypid[0] != TIMESTAMPTZOID ||
+		key->partattrs[0] != get_attnum(RelationGetRelid(rel), "occurred_at"))
+		return false;
+	for (int i = 0; i < bounds->ndatums; i++)
+		if (bounds->indexes[i] == partition)
+			return bounds->kind[i][0] == PARTITION_RANGE_DATUM_VALUE &&
+				DatumGetTimestampTz(bounds->datums[i][0]) <= from;
+	return false;
+}
+
+bool
+emk_tail_scan(EmkTail *t, TimestampTz from, const text *key, const text *value)
+{
+	Relation	rel = open_table("event");
+	Reading		s = {.tail = t, .from = from, .key = key, .value = value};
+	bool		plain = true;
+
+	s.work = AllocSetContextCreate(CurrentMemoryContext, "eventmkt tail properties", ALLOCSET_SMALL_SIZES);
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+
+		for (int i = 0; i < desc->nparts && plain; i++)
+			if (!is_past(rel, desc, i, from))
+			{
+				Relation	part = table_open(desc->oids[i], AccessShareLock);
+
+				plain = scan_table(&s, part);
+				table_close(part, NoLock);
+			}
+	}
+	else
+		plain = scan_table(&s, rel);
+	table_close(rel, NoLock);
+	MemoryContextDelete(s.work);
+	return plain;
+}
+
+/* ---- packed rows ---- */
+
+typedef struct Place
+{
+	const char *id;
+	uint32		len;
+	uint32		profile;
+} Place;
+
+static inline int
+compare_places(const Place *a, const Place *b)
+{
+	int			c = memcmp(a->id, b->id, Min(a->len, b->len));
+
+	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
+}
+
+#define ST_SORT sort_places
+#define ST_ELEMENT_TYPE Place
+#define ST_COMPARE(a, b) compare_places(a, b)
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+typedef struct Packed
+{
+	Relation	rel;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+	Buffer		map;
+} Packed;
+
+/* Does the snapshot see the row of this index entry? Of pages that all see, the entry is proof enough. */
+static bool
+is_seen(Packed *p, ItemPointer tid)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(tid);
+
+	if (VM_ALL_VISIBLE(p->rel, block, &p->map))
+	{
+		PredicateLockPage(p->rel, block, GetActiveSnapshot());
+		return true;
+	}
+	if (!index_fetch_heap(p->scan, p->slot))
+		return false;
+	ExecClearTuple(p->slot);
+	return true;
+}
+
+/* A search for each of few profiles; they are sorted, so each finds its pages at hand. */
+static uint32
+search_each(Packed *p, const Place *places, uint32 n, uint32 *missing)
+{
+	uint32		nmissing = 0;
+	uint32		longest = 0;
+	text	   *id;
+
+	for (uint32 i = 0; i < n; i++)
+		longest = Max(longest, places[i].len);
+	id = palloc(VARHDRSZ + longest);
+	for (uint32 i = 0; i < n; i++)
+	{
+		ScanKeyData key;
+		ItemPointer tid;
+
+		if (i % ROWS_A_BREATH == 0)
+			CHECK_FOR_INTERRUPTS();
+		SET_VARSIZE(id, VARHDRSZ + places[i].len);
+		memcpy(VARDATA(id), places[i].id, places[i].len);
+		ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid, p->index->rd_indcollation[0], F_TEXTEQ,
+							   PointerGetDatum(id));
+		index_rescan(p->scan, &key, 1, NULL, 0);
+		while ((tid = index_getnext_tid(p->scan, ForwardScanDirection)) != NULL)
+			if (is_seen(p, tid))
+				break;
+		if (tid == NULL)
+			missing[nmissing++] = places[i].profile;
+	}
+	return nmissing;
+}
+
+/* The whole index beside many profiles, both in order: an entry is much cheaper than a search. */
+static uint32
+merge_all(Packed *p, const Place *places, uint32 n, uint32 *missing)
+{
+	uint32		nmissing = 0;
+	uint32		i = 0;
+	uint32		entries = 0;
+	ItemPointer tid;
+
+	p->scan->xs_want_itup = true;
+	index_rescan(p->scan, NULL, 0, NULL, 0);
+	while (i < n && (tid = index_getnext_tid(p->scan, ForwardScanDirection)) != NULL)
+	{
+		bool		isnull;
+		Datum		d = index_getattr(p->scan->xs_itup, 1, p->scan->xs_itupdesc, &isnull);
+		Place		entry;
+		int			c = 1;
+
+		if (++entries % ROWS_A_BREATH == 0)
+			CHECK_FOR_INTERRUPTS();
+		entry.id = VARDATA_ANY(DatumGetPointer(d));
+		entry.len = VARSIZE_ANY_EXHDR(DatumGetPointer(d));
+		while (i < n && (c = compare_places(&places[i], &entry)) < 0)
+			missing[nmissing++] = places[i++].profile;
+		if (c == 0 && i < n && is_seen(p, tid))
+			i++;				/* else the next entry may be one of the same id that is seen */
+	}
+	while (i < n)
+		missing[nmissing++] = places[i++].profile;
+	return nmissing;
+}
+
+static Relation
+open_key(Relation rel)
+{
+	list_free(RelationGetIndexList(rel));
+	if (!OidIsValid(rel->rd_pkindex))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table eventmkt_data.%s has no primary key", RelationGetRelationName(rel)),
+				 errhint("Add it again: profile_id is the key.")));
+	return index_open(rel->rd_pkindex, AccessShareLock);
+}
+
+uint32 *
+emk_tail_unpacked(const EmkTailMap *m, uint32 *n)
+{
+	const EmkTailText *profiles = emk_tail_profiles(m);
+	Place	   *places = palloc_extended(Max(m->nprofiles, 1) * sizeof(Place), MCXT_ALLOC_HUGE);
+	uint32	   *missing = palloc_extended(Max(m->nprofiles, 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
+	Packed		p = {.rel = open_table("profile_timeline"), .map = InvalidBuffer};
+	uint32		nplaces = 0;
+	bool		all;
+
+	for (uint32 i = 0; i < m->nprofiles; i++)
+		if (profiles[i].n > 0 && profiles[i].flags == 0)
+			places[nplaces++] = (Place) {.id = emk_tail_texts(m) + profiles[i].offset, .len = profiles[i].len, .profile = i};
+	sort_places(places, nplaces);
+	p.index = open_key(p.rel);
+	all = nplaces * (double) ENTRIES_A_SEARCH > p.rel->rd_rel->reltuples && p.index->rd_indcollation[0] == C_COLLATION_OID;
+	p.slot = table_slot_create(p.rel, NULL);
+	p.scan = emk_index_beginscan(p.rel, p.index, GetActiveSnapshot(), all ? 0 : 1);
+	*n = all ? merge_all(&p, places, nplaces, missing) : search_each(&p, places, nplaces, missing);
+	if (BufferIsValid(p.map))
+		ReleaseBuffer(p.map);
+	index_endscan(p.scan);
+	ExecDropSingleTupleTableSlot(p.slot);
+	index_close(p.index, NoLock);
+	table_close(p.rel, NoLock);
+	pfree(places);
+	return missing;
+}
