@@ -16,8 +16,10 @@ LAYERS     := $(filter-out |,$(FLOORS))
 SRCS := src/eventmkt.c $(foreach l,$(LAYERS),$(sort $(wildcard src/$(l)/*.c)))
 HDRS := $(wildcard src/*/*.h)
 MODULE_big = eventmkt
-OBJS := $(SRCS:.c=.o) build/tables.o $(EMK_OBJS)
-DATA_built = build/eventmkt--$(EXTVERSION).sql
+OBJS := $(SRCS:.c=.o) build/tables.o build/versions.o $(EMK_OBJS)
+FROZEN     := $(filter-out $(EXTVERSION),$(patsubst versions/eventmkt--%.sql,%,$(sort $(wildcard versions/eventmkt--*.sql))))
+DATA       = $(FROZEN:%=versions/eventmkt--%.sql)
+DATA_built = build/eventmkt--$(EXTVERSION).sql $(FROZEN:%=build/eventmkt--%--$(EXTVERSION).sql)
 EXTRA_CLEAN = build
 
 PG_CPPFLAGS = -Isrc -DEMK_VERSION='"$(EXTVERSION)"' $(shell curl-config --cflags) $(EMK_CPPFLAGS)
@@ -34,7 +36,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(HDRS)
+$(OBJS): $(HDRS) eventmkt.control
 
 # the library with the pause points of src/base/pause.h, for tests that kill a process where it hurts; never installed by `make install`
 .PHONY: pause
@@ -51,7 +53,13 @@ build/pause/eventmkt.so: $(PAUSE_OBJS) $(filter-out $(PAUSE_SRCS:.c=.o),$(OBJS))
 SQL_PARTS := $(foreach l,$(LAYERS),$(wildcard src/$(l)/$(l).sql))
 build/eventmkt--$(EXTVERSION).sql: src/eventmkt.sql $(SQL_PARTS)
 	@mkdir -p build
-	{ printf '%s\n' '\echo Use "CREATE EXTENSION eventmkt" to load this file. \quit'; cat $^; } > $@
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION eventmkt" to load this file. \quit'; sed 's/@VERSION@/$(EXTVERSION)/' $^; } > $@
+
+# from each frozen version to this one, and what the library knows of them
+build/eventmkt--%--$(EXTVERSION).sql: versions/eventmkt--%.sql build/eventmkt--$(EXTVERSION).sql versions/update $(wildcard versions/hand-*.sql)
+	perl versions/update sql $< build/eventmkt--$(EXTVERSION).sql $(EXTVERSION) > $@.part && mv $@.part $@
+build/versions.c: build/eventmkt--$(EXTVERSION).sql $(DATA) versions/update
+	perl versions/update c $< $(EXTVERSION) $(DATA) > $@.part && mv $@.part $@
 
 # what eventmkt.init() runs, as one C string: tables, indexes, views and triggers of each layer, in floor order
 TABLE_PARTS := $(foreach l,$(LAYERS),$(wildcard src/$(l)/$(l).tables.sql))

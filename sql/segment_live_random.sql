@@ -1,5 +1,5 @@
 -- live membership = the views, after random histories: late and shuffled events, merges, undone merges, traits, history that fires
--- nothing, changed definitions, and the clock moved forward
+-- nothing, changed definitions, people erased, turns undone, and the clock moved forward
 \set QUIET on
 SET client_min_messages = error;
 SELECT count(*) > 0 AS init FROM eventmkt.init();
@@ -97,7 +97,15 @@ SELECT eventmkt.create_segment('deep', all_of => '{either}', none_of => '{mixed,
 SELECT setseed(0.4711);
 \o /dev/null
 SELECT format('INSERT INTO public.seen SELECT public.happen(%s)', i), CASE WHEN i % 6 = 0 THEN 'SELECT eventmkt.run_due()' ELSE 'SELECT 1' END,
-	CASE WHEN i % 6 = 0 THEN format('CALL public.compare(%s)', i) ELSE 'SELECT 1' END FROM generate_series(1, 240) i \gexec
+	CASE WHEN i % 6 = 0 THEN format('CALL public.compare(%s)', i) ELSE 'SELECT 1' END FROM generate_series(1, 90) i \gexec
+-- in transactions, in which what is remembered of people lives; parts of them are undone
+SELECT CASE WHEN i % 40 = 1 THEN 'BEGIN' ELSE 'SELECT 1' END, CASE WHEN i % 10 = 2 THEN 'SAVEPOINT s' ELSE 'SELECT 1' END,
+	format('INSERT INTO public.seen SELECT public.happen(%s)', i), CASE WHEN i % 3 = 0 THEN 'SELECT eventmkt.run_due()' ELSE 'SELECT 1' END,
+	CASE i % 40 WHEN 5 THEN 'ROLLBACK TO s' WHEN 38 THEN 'ROLLBACK TO s' ELSE 'SELECT 1' END,
+	CASE WHEN i % 40 = 25 THEN format('SELECT (SELECT count(*) FROM eventmkt.erase(%L)), eventmkt.unerase(%1$L)', 'u' || i % 8) ELSE 'SELECT 1' END,
+	CASE WHEN i % 6 = 0 THEN 'SELECT eventmkt.run_due()' ELSE 'SELECT 1' END,
+	CASE WHEN i % 6 = 0 THEN format('CALL public.compare(%s)', i) ELSE 'SELECT 1' END, CASE WHEN i % 40 = 0 THEN 'COMMIT' ELSE 'SELECT 1' END
+	FROM generate_series(1001, 1160) i \gexec
 \o
 \set QUIET off
 SELECT * FROM public.difference ORDER BY step, segment, profile_id LIMIT 20;

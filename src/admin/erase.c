@@ -219,6 +219,8 @@ remove_all(char **list, int n, int64 log_id, int64 *counts, TimestampTz now)
 	counts[PART_DELIVERY] += (int64) emk_spi_run(&bodies_plan, args, NULL, false, 0);
 	/* sessions that know of an inactivity run of theirs forget it */
 	emk_base_invalidate_table("rule_event");
+	/* and the worker what it remembers of segments */
+	emk_base_invalidate_table("segment");
 }
 
 /* Adds counts to a row of the log; finished: 0 when something is left to be done. */

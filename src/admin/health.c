@@ -134,6 +134,9 @@ say_paused(ReturnSetInfo *rsinfo)
 	else if (strcmp(reason, "copy") == 0)
 		say(rsinfo, "paused", "error", "copy: this database is not the one that init() or adopt() marked",
 			"Call eventmkt.adopt('expire') if it is to send messages; otherwise this is as it should be.");
+	else if (strcmp(reason, "extension version") == 0)
+		say(rsinfo, "paused", "error", psprintf("extension version %s, library version %s", emk_version_other(), EMK_VERSION),
+			"Install and load the newer library, or run ALTER EXTENSION eventmkt UPDATE, then SELECT eventmkt.init().");
 	else
 		say(rsinfo, "paused", "error", reason, "Run SELECT eventmkt.init() as a superuser.");
 	return reason;
@@ -243,7 +246,7 @@ emk_admin_health(PG_FUNCTION_ARGS)
 	say_instance(rsinfo);
 	say_clock(rsinfo);
 	say_settling(rsinfo);
-	if (paused != NULL && (strcmp(paused, "data version") == 0 || strcmp(paused, "not initialised") == 0))
+	if (paused != NULL && (strstr(paused, " version") != NULL || strcmp(paused, "not initialised") == 0))
 		return (Datum) 0;
 	args[0] = TimestampTzGetDatum(emk_clock_now());
 	args[1] = BoolGetDatum(paused != NULL);

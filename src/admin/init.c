@@ -248,6 +248,7 @@ emk_admin_initialize(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("eventmkt.init()");
 	PreventCommandIfReadOnly("eventmkt.init()");
 	InitMaterializedSRF(fcinfo, 0);
+	emk_version_require();
 	LockDatabaseObject(NamespaceRelationId, get_namespace_oid("eventmkt", false), 0, ShareUpdateExclusiveLock);
 	nest = emk_admin_pin();
 	SPI_connect();

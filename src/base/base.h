@@ -15,6 +15,7 @@
 #include "base/pause.h"
 #include "base/setting.h"
 #include "base/spi.h"
+#include "base/version.h"
 #include "base/wake.h"
 #include "fmgr.h"
 #include "miscadmin.h"

@@ -11,4 +11,9 @@ COMMENT ON FUNCTION eventmkt.statement_clock() IS
 CREATE FUNCTION eventmkt.invalidate_cache() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'emk_base_invalidate';
 COMMENT ON FUNCTION eventmkt.invalidate_cache() IS 'statement trigger: every backend forgets what it cached of the table';
-REVOKE ALL ON FUNCTION eventmkt.clock(), eventmkt.statement_clock(), eventmkt.invalidate_cache() FROM PUBLIC;
+CREATE FUNCTION eventmkt.check_library(version text) RETURNS void
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_base_check_library';
+COMMENT ON FUNCTION eventmkt.check_library(text) IS
+	'fails unless the library is of this version; part of install and update scripts';
+SELECT eventmkt.check_library('@VERSION@');
+REVOKE ALL ON FUNCTION eventmkt.clock(), eventmkt.check_library(text), eventmkt.statement_clock(), eventmkt.invalidate_cache() FROM PUBLIC;

@@ -12,6 +12,7 @@
 #define EMK_MAX_JSON_DEPTH			64
 #define EMK_MAX_NAME_BYTES			63			/* rule and endpoint names */
 #define EMK_MAX_SEGMENT_NAME_BYTES	55			/* with its prefix the name of a view */
+#define EMK_MAX_TRACKED_ID			33554431	/* number of a segment whose members are tracked */
 #define EMK_MAX_EXPOSED_EVENT_BYTES	57			/* an event with a view of its own: event_<name> */
 #define EMK_MAX_FUNNEL_NAME_BYTES	56			/* funnel_<name> */
 #define EMK_MAX_RULES_PER_EVENT		1000		/* enabled rules that one value of one event may start or cancel */

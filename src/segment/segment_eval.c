@@ -130,9 +130,9 @@ compare_keyed(const void *a, const void *b)
 	return c != 0 ? c : x->at > y->at ? -1 : x->at < y->at;
 }
 
-/* per: of the values that have enough, the one that has them longest */
+/* per: of the values that have enough, the one that has them longest; *most: how many one value has */
 static EmkAnswer
-count_per(const EmkSegmentSpec *spec, const EmkPerson *who, TimestampTz start)
+count_per(const EmkSegmentSpec *spec, const EmkPerson *who, TimestampTz start, int *most)
 {
 	Keyed	   *v = palloc(sizeof(Keyed) * Max(who->n, 1));
 	int			n = 0;
@@ -153,22 +153,24 @@ count_per(const EmkSegmentSpec *spec, const EmkPerson *who, TimestampTz start)
 	for (int i = 0, same = 0; i < n; i++)
 	{
 		same = i > 0 && strcmp(v[i].key, v[i - 1].key) == 0 ? same + 1 : 1;
+		*most = Max(*most, same);
 		if (same == spec->at_least)
 			until = Max(until, v[i].at);
 	}
 	return until == DT_NOBEGIN ? never : (EmkAnswer) {true, leaves_at(until, spec->within)};
 }
 
+/* *n: how many there are, up to as many as it takes */
 static EmkAnswer
-count(const EmkSegmentSpec *spec, const EmkPerson *who, TimestampTz now)
+count(const EmkSegmentSpec *spec, const EmkPerson *who, TimestampTz now, int *n)
 {
 	TimestampTz start = window_start(spec->within, now);
-	int			n = 0;
 
+	*n = 0;
 	if (spec->per != NULL)
-		return count_per(spec, who, start);
+		return count_per(spec, who, start, n);
 	for (int i = who->n - 1; i >= 0 && who->past[i].at >= start; i--)
-		if (counts(spec, &who->past[i]) && ++n == spec->at_least)
+		if (counts(spec, &who->past[i]) && ++*n == spec->at_least)
 			return (EmkAnswer) {true, leaves_at(who->past[i].at, spec->within)};
 	return never;
 }
@@ -231,11 +233,12 @@ decide_base(const EmkLive *s, const EmkPerson *who, TimestampTz now)
 {
 	const EmkSegmentSpec *spec = &s->spec;
 	EmkAnswer	a = meant(s, who, now);
+	int			n;
 
 	if (!a.in || !test(&spec->where_profile, who->traits))
 		return never;			/* neither comes about by time */
 	if (spec->on_event != NULL)
-		a = both(a, count(spec, who, now));
+		a = both(a, count(spec, who, now, &n));
 	if (spec->steps.n > 0)
 		a = both(a, steps(spec, who, now));
 	if (!a.in)
@@ -267,6 +270,57 @@ emk_live_decide(const EmkLive *s, const EmkPerson *who, TimestampTz now)
 	for (int i = 0; i < s->nkids[2]; i++)
 		a = both(a, negated(emk_live_decide(s->kids[2][i], who, now)));
 	return a;
+}
+
+int
+emk_live_step(const EmkSegmentSpec *spec, int k)
+{
+	for (int i = 0; i < k; i++)
+		if (strcmp(spec->steps.v[i], spec->steps.v[k]) == 0)
+			return i + 1;
+	return k + 1;
+}
+
+/* Steps of which nothing has happened in the window */
+static uint16
+missing_steps(const EmkSegmentSpec *spec, const EmkPerson *who, TimestampTz now)
+{
+	TimestampTz start = window_start(spec->within, now);
+	uint16		missing = 0;
+
+	for (int k = 0; k < spec->steps.n; k++)
+	{
+		int			step = emk_live_step(spec, k);
+		bool		found = step > EMK_LISTEN_STEPS;	/* nobody says when it comes */
+
+		for (int i = who->n - 1; i >= 0 && who->past[i].at >= start && !found; i--)
+			found = has_name(&who->past[i], spec->steps.v[k]);
+		if (!found)
+			missing |= 1 << step;
+	}
+	return missing;
+}
+
+/* A cold condition that failed or took too long may be true the next time, so it bars nobody. */
+void
+emk_live_find_bars(const EmkLive *s, const EmkPerson *who, TimestampTz now, EmkBars *bars)
+{
+	const EmkSegmentSpec *spec = &s->spec;
+	int			n;
+
+	memset(bars, 0, sizeof(*bars));
+	if (spec->kind == EMK_SEGMENT_SEGMENTS || who->gone)
+		return;
+	if (!spec->where_profile.cold && !test(&spec->where_profile, who->traits))
+		bars->never = true;		/* but a trait, which asks */
+	if (spec->on_event != NULL && !spec->where_event.cold && !count(spec, who, now, &n).in)
+		bars->need = spec->at_least - n;
+	bars->missing = missing_steps(spec, who, now);
+	if (spec->unless.n > 0 && !absence(spec, who, now).in)
+	{
+		bars->never |= spec->unless_within == NULL;
+		bars->absent = true;
+	}
 }
 
 TimestampTz

@@ -143,7 +143,7 @@ emk_live_fill(TimestampTz now)
 			continue;
 		people++;
 		for (int i = 0; i < k; i++, npairs++)
-			pairs[npairs] = (EmkPair) {.profile_id = id, .s = s[i], .code = EMK_LISTEN_ANY, .quiet = true, .gone = other};
+			pairs[npairs] = (EmkPair) {.profile_id = id, .s = s[i], .code = EMK_WEIGH_ASK, .quiet = true, .gone = other};
 	}
 	SPI_freetuptable(SPI_tuptable);
 	emk_live_weigh(pairs, npairs, now);

@@ -234,7 +234,11 @@ answer_chunk(EmkPair *pairs, int n, TimestampTz now, Jsonb *nothing)
 	read_events(&c);
 	for (int i = 0; i < n; i++)
 		if (pairs[i].asked)
+		{
 			pairs[i].answer = emk_live_decide(pairs[i].s, &c.people[person[i]], now);
+			if (!pairs[i].answer.in)
+				emk_live_find_bars(pairs[i].s, &c.people[person[i]], now, &pairs[i].bars);
+		}
 }
 
 void

@@ -24,12 +24,12 @@ typedef struct Listeners
 
 static const Interval for_ever = {.day = EMK_MAX_INTERVAL_DAYS};
 
-/* One name for one code; a name that comes twice loses its condition. */
+/* One name for one code and step; a name that comes twice loses its condition. */
 static void
-listen(Listeners *l, int32 id, int code, const char *name, JsonPath *condition)
+listen_step(Listeners *l, int32 id, int code, int step, const char *name, JsonPath *condition)
 {
 	EmkRule    *r;
-	int32		rule_id = -(id * EMK_LISTEN_CODES + code);
+	int32		rule_id = -EMK_LISTEN_ID(id, code, step);
 
 	for (int i = 0; i < l->n; i++)
 		if (l->v[i].rule_id == rule_id && strcmp(l->v[i].on_event, name) == 0)
@@ -47,6 +47,12 @@ listen(Listeners *l, int32 id, int code, const char *name, JsonPath *condition)
 	r->rule_id = rule_id;
 	r->on_event = (char *) name;
 	r->where_event = condition;
+}
+
+static void
+listen(Listeners *l, int32 id, int code, const char *name, JsonPath *condition)
+{
+	listen_step(l, id, code, 0, name, condition);
 }
 
 /* What was added last may be left out while it cannot matter. */
@@ -160,7 +166,7 @@ listen_to_enter(Listeners *l, const EmkLive *s)
 	if (spec->on_event != NULL)
 		listen(l, s->id, EMK_LISTEN_ENTER, spec->on_event, spec->where_event.path);
 	for (int i = 0; i < spec->steps.n; i++)
-		listen(l, s->id, EMK_LISTEN_ENTER, spec->steps.v[i], NULL);
+		listen_step(l, s->id, EMK_LISTEN_ENTER, emk_live_step(spec, i), spec->steps.v[i], NULL);
 	if (plain)
 		listen_seldom(l, from, spec->within);
 }

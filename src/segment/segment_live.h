@@ -1,7 +1,7 @@
 /*
  * segment_live.h: between the files of live membership: segment_load.c reads definitions, segment_eval.c decides, segment_listen.c
- * says what matters, segment_history.c reads what people did, segment_turn.c keeps the tables, segment_fill.c fills new ones,
- * segment_track.c has the SQL functions.
+ * says what matters, segment_history.c reads what people did, segment_mark.c remembers what need not be read, segment_turn.c keeps
+ * the tables, segment_fill.c fills new ones, segment_track.c has the SQL functions.
  *
  * Words
  *   tracked    its members are kept: rows of eventmkt_data.membership
@@ -15,12 +15,24 @@
 #include "rule/rule.h"
 #include "segment/segment_int.h"
 
-/* What an event can do to the answer of a base. The id in rule_event is -(segment_id * 4 + code). */
+/*
+ * What an event can do to the answer of a base. The id in rule_event is -(step << 27 | segment_id * 4 + code): step counts the steps of
+ * an order from 1; 0: it is none of the first 15, or none at all.
+ */
 #define EMK_LISTEN_KNOWN	0	/* somebody of whom nothing was known before */
 #define EMK_LISTEN_ENTER	1	/* can only bring people in */
 #define EMK_LISTEN_LEAVE	2	/* can only take people out */
 #define EMK_LISTEN_ANY		3	/* both: traits */
 #define EMK_LISTEN_CODES	4
+#define EMK_LISTEN_STEP_BITS	27
+#define EMK_LISTEN_STEPS	15
+#define EMK_LISTEN_ID(id, code, step) \
+	(((step) <= EMK_LISTEN_STEPS ? (step) << EMK_LISTEN_STEP_BITS : 0) + (id) * EMK_LISTEN_CODES + (code))
+
+/* … and to a tracked segment: bits */
+#define EMK_WEIGH_ENTER		1
+#define EMK_WEIGH_LEAVE		2
+#define EMK_WEIGH_ASK		4	/* whatever is remembered */
 /* Engine-internal names, which nobody sees: they run through the same index as events. Segment 0 stands for all tracked ones. */
 #define EMK_PROFILE_MADE	"eventmkt: profile made"
 #define EMK_PROFILE_MERGED	"eventmkt: profiles merged"
@@ -90,8 +102,21 @@ typedef struct EmkAnswer
 	TimestampTz change;			/* DT_NOEND: never; it may be early, never late */
 } EmkAnswer;
 
+/* What keeps somebody out who is out, whatever comes that can only bring people in: see segment_mark.c */
+typedef struct EmkBars
+{
+	bool		never;			/* no event will do */
+	bool		absent;			/* not before `change` of the answer */
+	int32		need;			/* so many more events of the count */
+	uint16		missing;		/* steps that have not happened: 1 << step */
+} EmkBars;
+
 /* Pure but for the time limit of cold conditions. The same answer as the view gives at `now`. */
 extern EmkAnswer emk_live_decide(const EmkLive *s, const EmkPerson *who, TimestampTz now);
+/* As pure; of somebody who is out at `now`. */
+extern void emk_live_find_bars(const EmkLive *s, const EmkPerson *who, TimestampTz now, EmkBars *bars);
+/* The number, from 1, of the first step of the name that step k, from 0, has. */
+extern int	emk_live_step(const EmkSegmentSpec *spec, int k);
 /* The start of what must be read to decide it at `now`; DT_NOBEGIN: everything. */
 extern TimestampTz emk_live_since(const EmkLive *s, TimestampTz now);
 
@@ -100,7 +125,9 @@ typedef struct EmkPair
 {
 	char	   *profile_id;
 	EmkLive    *s;
-	int			code;
+	int			code;			/* EMK_WEIGH_… */
+	int			hits;			/* events that a count may count */
+	uint32		steps;			/* which steps have happened: 1 << step */
 	int			depth;
 	bool		quiet;
 	bool		gone;			/* the profile was merged away */
@@ -109,6 +136,7 @@ typedef struct EmkPair
 	TimestampTz wake;			/* of its timer, 0: none */
 	bool		asked;			/* the answer is there */
 	EmkAnswer	answer;
+	EmkBars		bars;			/* of who is out and was asked */
 } EmkPair;
 
 /* Fills `answer` of the pairs that are `asked`, sorted by profile. Reads the history. */
@@ -116,6 +144,16 @@ extern void emk_live_answer(EmkPair *pairs, int n, TimestampTz now);
 
 /* Weighs and stores; returns nothing. Pairs are sorted and made one a person and segment. Under the turn's lock. */
 extern void emk_live_weigh(EmkPair *pairs, int n, TimestampTz now);
+
+/*
+ * Marks. begin: once a turn, under its lock. settles: what came changes nothing of this person and segment; it is taken note of. put: after
+ * the tables say what the pair does. forget: all.
+ */
+extern void emk_live_marks_init(void);
+extern void emk_live_marks_begin(void);
+extern bool emk_live_mark_settles(const EmkPair *p, TimestampTz now);
+extern void emk_live_mark_put(const EmkPair *p);
+extern void emk_live_marks_forget(void);
 
 /* One chunk of filling; returns profiles looked at, 0 when nothing is to be filled. Under the turn's lock. */
 extern int	emk_live_fill(TimestampTz now);

@@ -39,6 +39,7 @@ void
 emk_live_init(void)
 {
 	emk_base_on_relcache(forget);
+	emk_live_marks_init();
 }
 
 static JsonbValue *
@@ -275,6 +276,7 @@ load(void)
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "eventmkt live segments", ALLOCSET_DEFAULT_SIZES);
 	nall = ntracked = 0;
+	emk_live_marks_forget();
 	MemoryContextReset(context);
 	segment_oid = emk_setting_table("segment");
 	stale = false;				/* an invalidation from here on says: again */

@@ -91,6 +91,10 @@ check_trackable(int32 id, const char *name)
 {
 	Datum		arg = Int32GetDatum(id);
 
+	if (id > EMK_MAX_TRACKED_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("members of segment number %d cannot be tracked, the highest number is %d", id, EMK_MAX_TRACKED_ID)));
 	if (emk_spi_run(&query_plan, &arg, NULL, false, 1) == 0)
 		return;
 	ereport(ERROR,

@@ -7,11 +7,13 @@
  *   2. One turn at a time in a database (emk_live_lock), each statement with its own snapshot: a turn reads the history after it
  *      took the work, so what it stores is never older than what a turn before it stored.
  *   3. Who is in stays in by an event that can only bring in, and who is out stays out by one that can only take out: these are
- *      weighed without reading anything but the membership itself. Their timers may then be early, never late.
+ *      weighed without reading anything but the membership itself. Their timers may then be early, never late. What a turn has
+ *      learnt of somebody is remembered (segment_mark.c), and most events then cost no look at all.
  *   4. A change and the event that tells of it are one transaction. Filling, history and undone merges tell nobody.
  *
- * A turn: take work and due timers → pairs of person and segment, each once → read membership → read the history of those that may
- * change → store. Changes also mark what the endpoints of sync_segment() have to be told.
+ * A turn: take work and due timers → pairs of person and segment, each once → leave out what is remembered to change nothing →
+ * read membership → read the history of those that may change → store. Changes also mark what the endpoints of sync_segment()
+ * have to be told.
  */
 #include "postgres.h"
 
@@ -143,6 +145,7 @@ add_pair(Pairs *p, char *profile_id, EmkLive *s, int code)
 	p->v[p->n].profile_id = profile_id;
 	p->v[p->n].s = s;
 	p->v[p->n].code = code;
+	p->v[p->n].hits = 1;
 	return &p->v[p->n++];
 }
 
@@ -155,7 +158,7 @@ add_all_tracked(Pairs *p, char *profile_id, bool gone, bool quiet, int depth)
 	for (int i = 0; i < n; i++)
 		if (all[i]->tracked)
 		{
-			EmkPair    *pair = add_pair(p, profile_id, all[i], EMK_LISTEN_ANY);
+			EmkPair    *pair = add_pair(p, profile_id, all[i], EMK_WEIGH_ASK);
 
 			pair->gone = gone;
 			pair->quiet = quiet || gone;
@@ -167,6 +170,7 @@ add_all_tracked(Pairs *p, char *profile_id, bool gone, bool quiet, int depth)
 static void
 add_listener(Pairs *p, char *profile_id, int32 listener, bool quiet, int depth)
 {
+	int			step = listener >> EMK_LISTEN_STEP_BITS;
 	EmkLive    *base;
 
 	if (listener / EMK_LISTEN_CODES == 0)
@@ -174,17 +178,22 @@ add_listener(Pairs *p, char *profile_id, int32 listener, bool quiet, int depth)
 		add_all_tracked(p, profile_id, false, quiet, depth);
 		return;
 	}
+	listener &= (1 << EMK_LISTEN_STEP_BITS) - 1;
 	base = emk_live_find(listener / EMK_LISTEN_CODES);
 	for (int i = 0; base != NULL && i < base->nusers; i++)
 	{
 		int			code = listener % EMK_LISTEN_CODES;
 		EmkPair    *pair;
 
-		if (code == EMK_LISTEN_KNOWN || base->users[i].ways == 3)
-			code = EMK_LISTEN_ANY;
-		else if (base->users[i].ways == 2 && code != EMK_LISTEN_ANY)
-			code = code == EMK_LISTEN_ENTER ? EMK_LISTEN_LEAVE : EMK_LISTEN_ENTER;
+		if (code == EMK_LISTEN_KNOWN || code == EMK_LISTEN_ANY)
+			code = EMK_WEIGH_ASK;
+		else if (base->users[i].ways == 3)
+			code = EMK_WEIGH_ENTER | EMK_WEIGH_LEAVE;
+		else
+			code = (code == EMK_LISTEN_ENTER) == (base->users[i].ways == 1) ? EMK_WEIGH_ENTER : EMK_WEIGH_LEAVE;
 		pair = add_pair(p, profile_id, base->users[i].of, code);
+		pair->hits = step == 0;
+		pair->steps = step > 0 ? 1 << step : base->spec.steps.n > 0 ? PG_UINT32_MAX : 0;
 		pair->quiet = quiet;
 		pair->depth = depth;
 	}
@@ -289,8 +298,9 @@ unite(EmkPair *v, int n)
 			v[kept++] = v[i];
 			continue;
 		}
-		if (last->code != v[i].code)
-			last->code = EMK_LISTEN_ANY;
+		last->code |= v[i].code;
+		last->hits += v[i].hits;
+		last->steps |= v[i].steps;
 		last->depth = Max(last->depth, v[i].depth);
 		last->quiet &= v[i].quiet;
 		last->gone |= v[i].gone;
@@ -315,7 +325,7 @@ read_membership(EmkPair *v, int n)
 	c.n = 0;
 	for (int i = 0; i < n; i++)
 	{
-		v[i].asked = v[i].gone || (v[i].code == EMK_LISTEN_ENTER ? !v[i].was : v[i].code == EMK_LISTEN_LEAVE ? v[i].was : true);
+		v[i].asked = v[i].gone || (v[i].code & (EMK_WEIGH_ASK | (v[i].was ? EMK_WEIGH_LEAVE : EMK_WEIGH_ENTER)));
 		if (!v[i].asked)
 			continue;
 		which[c.n] = i;
@@ -463,16 +473,26 @@ find_kin(EmkPair *v, int n, const Merged *merged, int nmerged)
 		}
 }
 
+/* Leaves out those of whom it is remembered that nothing changes. */
+static int
+drop_settled(EmkPair *v, int n, TimestampTz now)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+		if (v[i].gone || !emk_live_mark_settles(&v[i], now))
+			v[kept++] = v[i];
+	return kept;
+}
+
+/* Asks and stores; v has what is not remembered. */
 static void
-weigh(EmkPair *v, int n, const Merged *merged, int nmerged, TimestampTz now)
+weigh_asked(EmkPair *v, int n, const Merged *merged, int nmerged, TimestampTz now)
 {
 	Columns		enter;
 	Columns		leave;
 	Columns		both;
 
-	n = unite(v, n);
-	if (n == 0 || read_membership(v, n) == 0)
-		return;
 	hush_filling(v, n);
 	find_kin(v, n, merged, nmerged);
 	emk_live_answer(v, n, now);
@@ -498,6 +518,18 @@ weigh(EmkPair *v, int n, const Merged *merged, int nmerged, TimestampTz now)
 	tell(v, n);
 }
 
+static void
+weigh(EmkPair *v, int n, const Merged *merged, int nmerged, TimestampTz now)
+{
+	n = drop_settled(v, unite(v, n), now);
+	if (n == 0)
+		return;
+	if (read_membership(v, n) > 0)
+		weigh_asked(v, n, merged, nmerged, now);
+	for (int i = 0; i < n; i++)
+		emk_live_mark_put(&v[i]);
+}
+
 void
 emk_live_weigh(EmkPair *pairs, int n, TimestampTz now)
 {
@@ -521,7 +553,7 @@ take_due(Pairs *p, int max, TimestampTz now)
 		EmkLive    *s = emk_live_find(emk_spi_int4(i, 1, 0));
 
 		if (s != NULL && s->tracked)
-			add_pair(p, emk_spi_text(i, 2), s, EMK_LISTEN_ANY)->gone = emk_spi_bool(i, 3, false);
+			add_pair(p, emk_spi_text(i, 2), s, EMK_WEIGH_ASK)->gone = emk_spi_bool(i, 3, false);
 		else
 		{
 			orphans.s[orphans.n] = Int32GetDatum(emk_spi_int4(i, 1, 0));
@@ -564,6 +596,7 @@ emk_segment_turn(int max, TimestampTz now, TimestampTz *next)
 		return 0;
 	}
 	emk_live_refresh();
+	emk_live_marks_begin();
 	done = take_work(&pairs, max, &merged, &nmerged);
 	if (done < max)				/* a merge among the work comes before the timers of who was merged */
 		done += take_due(&pairs, max, now);

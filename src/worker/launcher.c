@@ -445,5 +445,6 @@ emk_worker_init(void)
 	emk_worker_init_hook();
 	emk_worker_describe(&w, EMK_LAUNCHER_TYPE, "emk_worker_launcher_main", NULL);
 	w.bgw_restart_time = 1;
-	RegisterBackgroundWorker(&w);
+	if (!IsBinaryUpgrade)		/* pg_upgrade's server is for its own commands */
+		RegisterBackgroundWorker(&w);
 }

@@ -65,7 +65,8 @@ extern bool emk_worker_is_server_fault(int sqlerrcode);
 typedef bool (*EmkUpkeep) (TimestampTz now);
 extern void emk_worker_add_upkeep(EmkUpkeep fn);
 
-/* Why the workers of this database do nothing, or NULL: standby, disabled, not initialised, data version, copy. */
+/* Why the workers of this database do nothing, or NULL: standby, disabled, not initialised, extension version, data version,
+ * copy. */
 extern const char *emk_worker_paused(void);
 
 /* preloaded: a launcher runs. announce: at commit, tells the launcher to look at this database. */

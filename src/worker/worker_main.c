@@ -222,6 +222,8 @@ emk_worker_paused(void)
 		return "disabled";
 	if (!emk_setting_initialized())
 		return "not initialised";
+	if (emk_version_other() != NULL)
+		return "extension version";
 	version = emk_setting_get("data_version");
 	if (version == NULL || atoi(version) != EMK_DATA_VERSION ||
 		!emk_schema_usage(get_namespace_oid("eventmkt", false), emk_owner_oid()))
