@@ -10,6 +10,7 @@
 #include "base/base_int.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -183,6 +184,14 @@ emk_setting_is_home(void)
 			strcmp(inst ? inst : "", emk_guc_instance ? emk_guc_instance : "") == 0;
 	}
 	return is_home == 1;
+}
+
+int64
+emk_setting_next_id(Oid sequence)
+{
+	int64		n = nextval_internal(sequence, false);	/* raises in recovery, which has no timeline yet */
+
+	return n + ((int64) ((GetWALInsertionTimeLine() - 1) & 1023) << 43);
 }
 
 int

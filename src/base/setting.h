@@ -26,6 +26,13 @@ extern bool emk_setting_is_home(void);
 /* The node number of this database, 0..1023: the high bits of every event_id, and whose work the worker claims. */
 extern int	emk_setting_node(void);
 
+/*
+ * The next value of a sequence of ours, as an id that no server of the family gives to anything else: bits 43 to 52 hold the
+ * timeline (less one). A server that goes on from an earlier place in the WAL (a promoted standby, a recovery to a point in time)
+ * draws numbers again that others have seen, but under a timeline of its own. ERROR 25006 in recovery.
+ */
+extern int64 emk_setting_next_id(Oid sequence);
+
 /* GUC eventmkt.instance, and eventmkt.enabled (the switch that stops everything) */
 extern char *emk_guc_instance;
 extern bool emk_guc_enabled;

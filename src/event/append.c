@@ -19,7 +19,6 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
 #include "event/event.h"
 #include "event/event_int.h"
 #include "executor/execPartition.h"
@@ -81,13 +80,13 @@ emk_event_init_append(void)
 	emk_base_on_relcache(forget);
 }
 
-/* A new event id: 10 bits of node, 53 of the node's own sequence. ERROR EM001 before init(). */
+/* A new event id: 10 bits of node, 10 of the timeline, 43 of the node's own sequence. ERROR EM001 before init(). */
 int64
 emk_event_next_id(void)
 {
 	if (!OidIsValid(sequence_oid))
 		sequence_oid = emk_setting_table("event_id_seq");
-	return ((int64) emk_setting_node() << 53) | nextval_internal(sequence_oid, false);
+	return ((int64) emk_setting_node() << 53) | emk_setting_next_id(sequence_oid);
 }
 
 Relation

@@ -1,7 +1,7 @@
 -- event: what happened, what is left to do about it, and what was decided
 CREATE SEQUENCE IF NOT EXISTS eventmkt_data.event_id_seq CACHE 64;
 CREATE TABLE IF NOT EXISTS eventmkt_data.event (
-	event_id	bigint NOT NULL,				-- 10 bits of node, 53 of event_id_seq
+	event_id	bigint NOT NULL,				-- 10 bits of node, 10 of the timeline, 43 of event_id_seq
 	profile_id	text COLLATE "C" NOT NULL,		-- canonical when written; readers ask for all ids of a profile
 	name		text COLLATE "C" NOT NULL,
 	properties	jsonb NOT NULL,

@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
 #include "event/event.h"
 #include "event/event_int.h"
 #include "utils/builtins.h"
@@ -181,7 +180,7 @@ form_decision(const void *rows, int i, Datum *v, bool *isnull)
 	const EmkDecision *d = &batch->d[i];
 
 	memset(isnull, 0, sizeof(bool) * lengthof(decision_types));
-	v[0] = Int64GetDatum(nextval_internal(batch->sequence, false));
+	v[0] = Int64GetDatum(emk_setting_next_id(batch->sequence));
 	v[1] = Int64GetDatum(d->run_id);
 	isnull[1] = d->run_id == 0;
 	v[2] = Int32GetDatum(d->rule_id);

@@ -13,7 +13,6 @@
  */
 #include "postgres.h"
 
-#include "commands/sequence.h"
 #include "segment/segment.h"
 #include "trigger/trigger_int.h"
 
@@ -24,7 +23,7 @@ next_run_id(EmkHistory *history)
 {
 	if (history != NULL)
 		return ++history->last_run_id;
-	return nextval_internal(emk_setting_table("run_id_seq"), false);
+	return emk_setting_next_id(emk_setting_table("run_id_seq"));
 }
 
 static bool
