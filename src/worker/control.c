@@ -166,7 +166,7 @@ emk_worker_start(PG_FUNCTION_ARGS)
 		{
 			d->stopped = false;
 			for (int k = 0; k < EMK_MAX_WORKERS; k++)
-				d->slots[k].fails = d->slots[k].next_start = 0;
+				d->slots[k].fails = d->slots[k].crashes = d->slots[k].next_start = 0;
 		}
 		LWLockRelease(emk_worker_shared->lock);
 		emk_worker_announce_database(MyDatabaseId);

@@ -9,8 +9,8 @@
  *                                  `-- reap(): the process never came --> FREE
  *
  * A database whose worker ended is probed before the next start, so a dropped extension or another owner is seen. A worker that
- * was told to end comes back at once, one that failed by itself after 1 to 60 seconds. On a standby the launcher is
- * started by promotion.
+ * was told to end comes back at once, one that failed by itself after 1 to 60 seconds, one that crashed after up to 2 (survive.c).
+ * On a standby the launcher is started by promotion.
  */
 #include "postgres.h"
 

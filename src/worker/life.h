@@ -33,6 +33,8 @@ typedef struct EmkSlot
 	int			pid;
 	int			procno;
 	int			fails;			/* runs in a row that ended soon and by themselves */
+	int			crashes;		/* the same, for those that took the server down; kept over its restart */
+	volatile bool quit;			/* told to quit because another process crashed; the worker sets it without the lock */
 	int64		since;			/* monotonic: start asked for, or running since */
 	int64		next_start;		/* monotonic */
 	int64		retire_since;	/* monotonic: told to finish and end; 0: not. The worker reads it without the lock. */
@@ -109,6 +111,9 @@ extern bool emk_worker_is_blocked(Oid db);	/* caller holds the lock */
 extern void emk_worker_signal(EmkDatabase *d, int signo);	/* every running worker; caller holds the lock */
 extern void emk_worker_retire(EmkDatabase *d);	/* the same, gently; to be called again and again; caller holds the lock */
 extern bool emk_worker_all_free(EmkDatabase *d);	/* caller holds the lock */
+
+/* survive.c */
+extern void emk_worker_survive(void);	/* in startup_shmem(), when the memory is new: takes over what the last one knew */
 
 /* launcher.c */
 extern void emk_worker_describe(BackgroundWorker *w, const char *type, const char *function, const EmkStart *start);

@@ -33,6 +33,7 @@
 #define MAINTAIN_AGAIN (5 * USECS_PER_SEC)	/* retention left something over */
 #define MAINTAIN_RETRY (15 * USECS_PER_SEC)	/* somebody held the partitions */
 #define RETRIES_ALONE 3
+#define REPORT_EVERY (10 * USECS_PER_SEC)
 #define SWEEP_SHARE 100
 #define COST_OF_ONE 30			/* microseconds to take a due run; what a scan costs beyond is for dead entries */
 #define AFTER_FAILURE (USECS_PER_SEC / 20)
@@ -44,7 +45,6 @@ typedef struct Phase
 	int			batch;			/* rows a transaction; halved by a failure, doubled by a success */
 	int			failed_alone;	/* times in a row that a batch of one failed */
 	int64		not_before;		/* monotonic: wait out a fault of the server */
-	int64		last_report;	/* monotonic: of the last log line */
 	char		error[256];		/* the last message, for the decision of what is set aside */
 } Phase;
 
@@ -99,19 +99,28 @@ emk_worker_is_server_fault(int sqlerrcode)
 	}
 }
 
+bool
+emk_worker_may_report(void)
+{
+	static int64 last = 0;
+	int64		now = emk_clock_monotonic();
+
+	if (last != 0 && now - last < REPORT_EVERY)
+		return false;
+	last = now;
+	return true;
+}
+
 static void
 learn(Phase *phase, const ErrorData *e)
 {
 	int64		now = emk_clock_monotonic();
 
-	if (phase->last_report == 0 || now - phase->last_report > 10 * USECS_PER_SEC)
-	{
+	if (emk_worker_may_report())
 		/* the message may hold a value from the data: only its code is written, the text goes to the decision */
 		ereport(LOG,
 				(errmsg("eventmkt: a batch of %s failed with SQLSTATE %s and will be tried again", phase->name,
 						unpack_sql_state(e->sqlerrcode))));
-		phase->last_report = now;
-	}
 	low = next_wake = DT_NOBEGIN;	/* what they were raised past may be there still */
 	if (emk_worker_is_server_fault(e->sqlerrcode))
 		phase->not_before = now + USECS_PER_SEC / 5;

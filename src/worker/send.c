@@ -51,7 +51,6 @@
 #define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
 #define DRAIN_FOR		(USECS_PER_SEC / 2)	/* what was open at a planned stop may be answered for so long */
-#define LOG_EVERY		(10 * USECS_PER_SEC)
 #define LOOKUP_LINGERS	(30 * USECS_PER_SEC)	/* a look-up that was given up keeps its thread no longer */
 #define MAX_LINGERING	256
 
@@ -74,7 +73,6 @@ static int64 orphans_at = 0;
 static int64 lost_at = 0;
 static int64 retry_at = 0;			/* monotonic: after an error, not before */
 static int64 backoff = 0;
-static int64 logged_at = 0;
 static bool draining = false;
 static EmkStage stage = EMK_STAGE_OTHER;	/* what the transaction under way is at */
 static int64 deadline = PG_INT64_MAX;	/* monotonic: emk_send_wait() returns then */
@@ -552,14 +550,11 @@ recover(ErrorData *e)
 	retry_at = mono + (poison ? AFTER_POISON : backoff);
 	if (emk_worker_is_gone())
 		return;
-	if (logged_at == 0 || mono - logged_at >= LOG_EVERY)
-	{
-		logged_at = mono;
+	if (emk_worker_may_report())
 		ereport(LOG,
 				(errcode(e->sqlerrcode),
 				 errmsg("eventmkt could not settle or claim deliveries (SQLSTATE %s)", unpack_sql_state(e->sqlerrcode)),
 				 errdetail("It tries again in a moment; nothing is lost.")));
-	}
 }
 
 /* Runs one of the two transactions; -1 after an ERROR. */

@@ -59,6 +59,12 @@ extern bool emk_worker_is_gone(void);
 extern bool emk_worker_is_server_fault(int sqlerrcode);
 
 /*
+ * May a failure be written to the log now? True once in ten seconds, whatever asks: what a full disk fails is every phase of a
+ * turn, and one line says it. Who is told true writes a line.
+ */
+extern bool emk_worker_may_report(void);
+
+/*
  * Upkeep of a later layer: called by the first worker every ten seconds, inside a transaction with open SPI; says whether it
  * has more to do at once. An ERROR is logged and it is tried again.
  */

@@ -72,6 +72,15 @@ worker_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
+/* Another process crashed and the server starts again. A worker that ends without this mark is the one that crashed. */
+static void
+worker_sigquit(SIGNAL_ARGS)
+{
+	if (my_slot != NULL)
+		my_slot->quit = true;
+	_exit(2);
+}
+
 /* Not preloaded: a backend that committed wakes us. The latch alone would not do: a wait for a lock or a standby takes it. */
 static void
 worker_sigusr2(SIGNAL_ARGS)
@@ -92,7 +101,7 @@ release_slot(int code, Datum arg)
 
 	LWLockAcquire(s->lock, LW_EXCLUSIVE);
 	if (told_to_end || now - my_slot->since >= EMK_HEALTHY_RUN)
-		my_slot->fails = 0;
+		my_slot->fails = my_slot->crashes = 0;
 	else
 		my_slot->fails++;
 	my_slot->next_start = now + emk_worker_backoff(my_slot->fails);
@@ -126,6 +135,7 @@ claim_slot(void)
 		slot->procno = EMK_MY_PROCNO;
 		slot->since = emk_clock_monotonic();
 		slot->retire_since = 0;
+		slot->quit = false;
 		slot->started_at = emk_clock_real();
 		pg_atomic_write_u64(&slot->heartbeat, (uint64) slot->started_at);
 		pg_atomic_write_u32(&slot->wake, 1);
@@ -172,6 +182,9 @@ pin_session(void)
 		{"lock_timeout", "1s"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
+#if PG_VERSION_NUM >= 170000
+		{"transaction_timeout", "0"},
+#endif
 		{"row_security", "on"},
 		/* every statement of ours reads by index, and a plan made while a table was small must not stay a scan when it has grown */
 		{"enable_seqscan", "off"},
@@ -355,6 +368,7 @@ emk_worker_main(Datum arg)
 	memcpy(&me, MyBgworkerEntry->bgw_extra, sizeof(me));
 	pqsignal(SIGTERM, worker_sigterm);
 	pqsignal(SIGINT, worker_sigint);
+	pqsignal(SIGQUIT, worker_sigquit);
 	pqsignal(SIGUSR2, worker_sigusr2);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();

@@ -54,6 +54,7 @@ startup_shmem(void)
 				pg_atomic_init_u64(&emk_worker_shared->dbs[i].slots[k].heartbeat, 0);
 				pg_atomic_init_u32(&emk_worker_shared->dbs[i].slots[k].wake, 0);
 			}
+		emk_worker_survive();
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -80,7 +81,7 @@ emk_worker_entry(Oid db, bool make)
 	spare->nslots = 0;
 	for (int k = 0; k < EMK_MAX_WORKERS; k++)
 	{
-		spare->slots[k].fails = 0;
+		spare->slots[k].fails = spare->slots[k].crashes = 0;
 		spare->slots[k].next_start = 0;
 	}
 	return spare;
