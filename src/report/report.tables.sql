@@ -82,12 +82,12 @@ CREATE OR REPLACE VIEW eventmkt_bi.latency AS
 			pg_catalog.extract('epoch', d.run_created_at - d.received_at) * 1000 AS ms
 		FROM eventmkt_data.delivery d
 		UNION ALL
-		SELECT d.rule, 2, 'due to sent', d.first_sent_at, pg_catalog.extract('epoch', d.first_sent_at - GREATEST(d.due_at,
+		SELECT d.rule, 2, 'due to sent' AS measure, d.first_sent_at, pg_catalog.extract('epoch', d.first_sent_at - GREATEST(d.due_at,
 			d.run_created_at, (SELECT pg_catalog.max(m.reached) FROM eventmkt_data.clock_move m
 				WHERE m.reached <= d.first_sent_at))) * 1000
 		FROM eventmkt_data.delivery d WHERE d.first_sent_at IS NOT NULL
 		UNION ALL
-		SELECT d.rule, 3, 'sent to answered', d.first_sent_at, a.latency_us / 1000.0
+		SELECT d.rule, 3, 'sent to answered' AS measure, d.first_sent_at, a.latency_us / 1000.0
 		FROM eventmkt_data.delivery d JOIN eventmkt_data.attempt a ON a.delivery_id = d.id
 		WHERE d.first_sent_at IS NOT NULL AND a.status IS NOT NULL
 	)
@@ -117,25 +117,25 @@ CREATE OR REPLACE VIEW eventmkt_bi.queue AS
 	FROM (SELECT eventmkt.clock() AS now) c, LATERAL (
 		SELECT 1 AS step, 'work'::text AS what, pg_catalog.count(*) AS n, NULL::timestamptz AS oldest FROM eventmkt_data.work
 		UNION ALL
-		SELECT 2, 'runs due', pg_catalog.count(*), pg_catalog.min(due_at) FROM eventmkt_data.pending_trigger
+		SELECT 2, 'runs due' AS what, pg_catalog.count(*), pg_catalog.min(due_at) FROM eventmkt_data.pending_trigger
 			WHERE wake_at <= c.now
 		UNION ALL
-		SELECT 3, 'runs waiting', pg_catalog.count(*), pg_catalog.min(due_at) FROM eventmkt_data.pending_trigger
+		SELECT 3, 'runs waiting' AS what, pg_catalog.count(*), pg_catalog.min(due_at) FROM eventmkt_data.pending_trigger
 			WHERE state = 'waiting' AND wake_at > c.now
 		UNION ALL
-		SELECT 4, 'runs held', pg_catalog.count(*), pg_catalog.min(due_at) FROM eventmkt_data.pending_trigger
+		SELECT 4, 'runs held' AS what, pg_catalog.count(*), pg_catalog.min(due_at) FROM eventmkt_data.pending_trigger
 			WHERE state = 'held' AND wake_at > c.now
 		UNION ALL
-		SELECT 5, 'deliveries ready', pg_catalog.count(*), pg_catalog.min(next_attempt_at) FROM eventmkt_data.delivery
+		SELECT 5, 'deliveries ready' AS what, pg_catalog.count(*), pg_catalog.min(next_attempt_at) FROM eventmkt_data.delivery
 			WHERE status IN ('queued', 'retrying') AND next_attempt_at <= c.now
 		UNION ALL
-		SELECT 6, 'deliveries to retry later', pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
+		SELECT 6, 'deliveries to retry later' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
 			WHERE status IN ('queued', 'retrying') AND next_attempt_at > c.now
 		UNION ALL
-		SELECT 7, 'deliveries in flight', pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
+		SELECT 7, 'deliveries in flight' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
 			WHERE status = 'in_flight'
 		UNION ALL
-		SELECT 8, 'dead letters', pg_catalog.count(*), pg_catalog.min(settled_at) FROM eventmkt_data.delivery
+		SELECT 8, 'dead letters' AS what, pg_catalog.count(*), pg_catalog.min(settled_at) FROM eventmkt_data.delivery
 			WHERE status = 'dead') q
 	ORDER BY q.step;
 COMMENT ON VIEW eventmkt_bi.queue IS 'what is not yet done: depth and age of every queue';

@@ -1,4 +1,4 @@
-# Copies of a database: dump and restore, disk-level clone, standby and promotion (R38, invariant: a copy is silent)
+# Copies of a database: dump and restore (R37), disk-level clone, standby and promotion (R38, invariant: a copy is silent)
 use strict;
 use warnings;
 use FindBin;
@@ -26,6 +26,21 @@ sub contents
 	} @tables;
 }
 
+# A plain dump without the tokens that differ from run to run
+sub dumped
+{
+	my ($node) = @_;
+	my ($text, $err) = ('', '');
+	IPC::Run::run([ 'pg_dump', $node->connstr('shop') ], '>', \$text, '2>', \$err) or die $err;
+	return $text =~ s/^\\(?:un)?restrict .*\n//gmr;
+}
+
+sub diff
+{
+	my ($one, $two) = map { { map { $_ => 1 } split /\n/ } } @_;
+	diag(join "\n", (map { "- $_" } grep { !$two->{$_} } sort keys %$one), (map { "+ $_" } grep { !$one->{$_} } sort keys %$two));
+}
+
 my $home = new_node('home', preload => 1, dbname => 'shop', init_args => { allows_streaming => 1 });
 $home->safe_psql('shop', <<'SQL');
 INSERT INTO eventmkt_data.endpoint (name, url, schedule, created_at) VALUES ('mail', 'http://127.0.0.1:1/', '{5}', '2026-01-01');
@@ -37,6 +52,23 @@ CREATE ROLE app;
 CREATE ROLE boss;
 SELECT eventmkt.grant_access('app', 'tracker');
 SELECT eventmkt.grant_access('boss', 'operator');
+SELECT eventmkt.create_segment('gold', where_profile => '$.tier == "gold"', track_membership => true);
+SELECT eventmkt.create_segment('adders', on_event => 'Product Added', within => '30 days');
+SELECT eventmkt.expose_property('Product Added', 'amount', 'numeric');
+SELECT eventmkt.create_funnel('shop', '{Product Added,Order Completed}', '7 days');
+SELECT eventmkt.keep_timelines('cart_id', 'amount');
+-- partitions of run time, and what a DBA did: columns, an index, a comment, a constraint
+SELECT eventmkt.make_partitions('2025-01-06', '2025-01-19');
+SELECT eventmkt.track('u' || i % 40, 'Product Viewed', '{}', '2025-01-05'::timestamptz + i * interval '3 hours', 'h' || i) FROM generate_series(1, 150) i;
+ALTER TABLE eventmkt_data.profile ADD COLUMN crm_id text DEFAULT 'unknown';
+UPDATE eventmkt_data.profile SET crm_id = 'c1';
+ALTER TABLE eventmkt_data.event ADD COLUMN shop_id int DEFAULT 7;
+ALTER TABLE eventmkt_data.event ADD CONSTRAINT shop_known CHECK (shop_id > 0);
+CREATE INDEX dba_event_shop ON eventmkt_data.event (shop_id, occurred_at);
+CREATE INDEX dba_delivery ON eventmkt_data.delivery (endpoint_id, created_at) WHERE status = 'dead';
+COMMENT ON COLUMN eventmkt_data.profile.crm_id IS 'from the CRM';
+SELECT eventmkt.track('u3', 'Product Added', '{"cart_id": 1, "amount": 60}');
+SELECT count(*) FROM eventmkt.run_due();
 INSERT INTO eventmkt.secret VALUES ('mail', 'canary-canary', '2026-01-01');
 SQL
 $home->safe_psql('shop', 'SELECT eventmkt.stop_worker()');
@@ -49,6 +81,11 @@ $home->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", $home->connstr('shop'
 $home->command_ok([ 'pg_dump', '-Fd', '-j2', '-f', "$dir/folder", $home->connstr('shop') ], 'folder dump');
 unlike(slurp_file("$dir/plain.sql"), qr/canary-canary|\Q@{[unpack 'H*', 'canary-canary']}\E/, 'no dump holds a secret');
 my $before = contents($home);
+my $first = dumped($home);
+cmp_ok($home->safe_psql('shop', 'SELECT count(*) FROM eventmkt_data.event WHERE shop_id = 7'), '>', 300, 'events beside a column of the DBA');
+my $dba = q{SELECT string_agg(x, ' ' ORDER BY x) FROM (SELECT indexrelid::regclass || ' ' || indisvalid AS x FROM pg_index WHERE indexrelid::regclass::text ~ 'dba_|shop_id'
+	UNION ALL SELECT attrelid::regclass || '.' || attname FROM pg_attribute WHERE attname IN ('crm_id', 'shop_id') AND attrelid::regclass::text ~ '^eventmkt_data\.(event|profile)'
+	UNION ALL SELECT conrelid::regclass || ' ' || conname FROM pg_constraint WHERE conname = 'shop_known') d};
 
 for my $kind (qw(plain custom folder))
 {
@@ -56,10 +93,17 @@ for my $kind (qw(plain custom folder))
 	my ($out, $err);
 	IPC::Run::run([ 'psql', '-Xq', '-d', $copy->connstr('postgres'), '-f', "$dir/roles.sql" ], '>', \$out, '2>', \$err);
 	$copy->safe_psql('postgres', 'CREATE DATABASE shop');
+	$copy->safe_psql('postgres', q{ALTER DATABASE shop SET search_path = ''}) if $kind eq 'plain';
 	my @restore = $kind eq 'plain' ? ('psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $copy->connstr('shop'), '-f', "$dir/plain.sql")
 		: ('pg_restore', '--exit-on-error', ($kind eq 'folder' ? '-j2' : ()), '-d', $copy->connstr('shop'), "$dir/$kind");
 	$copy->command_ok([@restore], "$kind: restored without an error");
 	is(contents($copy), $before, "$kind: every table as it was");
+	my $second = dumped($copy) =~ s/^ALTER DATABASE shop SET search_path.*\n//mr;
+	ok($second eq $first, "$kind: its dump is the first one, byte for byte") or diff($first, $second);
+	is($copy->safe_psql('shop', $dba), $home->safe_psql('shop', $dba), "$kind: columns, constraint and indexes of the DBA are there");
+	is($copy->safe_psql('shop', q{SELECT count(*) FROM eventmkt_bi.segment_gold}) . $copy->safe_psql('shop', q{SELECT count(*) FROM eventmkt_bi."event_Product Added"}),
+		$home->safe_psql('shop', q{SELECT count(*) FROM eventmkt_bi.segment_gold}) . $home->safe_psql('shop', q{SELECT count(*) FROM eventmkt_bi."event_Product Added"}),
+		"$kind: views of definitions answer the same");
 	is($copy->safe_psql('shop', 'SELECT count(*) FROM eventmkt.secret'), '0', "$kind: but no secret");
 	is($copy->safe_psql('shop', 'SELECT eventmkt.start_worker()'), 'running', "$kind: a worker runs");
 	like($copy->safe_psql('shop', $paused), qr/^copy/, "$kind: and is silent");
