@@ -8,6 +8,11 @@ SET eventmkt.allowed_networks = '127.0.0.0/8';
 SELECT setseed(0.23);
 SELECT eventmkt.create_endpoint('sink', 'http://127.0.0.1:9999/') LIKE 'whsec_%' AS made;
 SELECT count(*) FROM (SELECT eventmkt.create_segment('vip', where_profile => '$.vip == true')) s;
+-- what people did until then, and what they did not do yet
+SELECT count(*) FROM (SELECT eventmkt.create_segment('busy', on_event => 'B', where_event => '$.x >= 1', at_least => 2, within => '20 hours 7 minutes')) s;
+SELECT count(*) FROM (SELECT eventmkt.create_segment('lost', on_event => 'A', unless => '{C}', unless_within => '9 hours 7 minutes')) s;
+SELECT count(*) FROM (SELECT eventmkt.create_segment('gold or busy', any_of => '{busy}', none_of => '{lost}')) s;
+SELECT count(*) FROM (SELECT eventmkt.create_segment('gold way', where_profile => '$.tier == "gold"', steps => '{A,B,C}', within => '2 days')) s;
 CREATE TABLE public.rules (def jsonb);
 INSERT INTO public.rules VALUES
 	('{"name": "deb", "on_event": "A", "per": "k", "after": "3 hours", "unless": ["B"]}'),
@@ -23,6 +28,10 @@ INSERT INTO public.rules VALUES
 	('{"name": "aud", "on_event": "A", "where_profile": "$.tier == \"gold\"", "after": "3 hours", "on_repeat": "replace"}'),
 	('{"name": "aud now", "on_event": "C", "where_profile": "$.n > 4"}'),
 	('{"name": "seg", "on_event": "C", "where_segment": "vip", "after": "1 hour"}'),
+	('{"name": "seg busy", "on_event": "A", "where_segment": "busy", "after": "2 hours"}'),
+	('{"name": "seg lost", "on_event": "A", "where_segment": "lost", "after": "11 hours", "on_repeat": "ignore"}'),
+	('{"name": "seg of two", "on_event": "A", "where_segment": "gold or busy", "after": "1 hour"}'),
+	('{"name": "seg gold way", "on_event": "C", "where_segment": "gold way", "after": "3 hours", "on_repeat": "parallel"}'),
 	('{"name": "sil", "on_event": "A", "unless": ["A"], "after": "9 hours", "where_profile": "$.tier == \"gold\""}'),
 	('{"name": "sil all", "on_event": "*", "unless": ["*"], "after": "12 hours", "reentry": "1 day"}'),
 	('{"name": "starts and ends", "on_event": "A", "where_event": "$.x == 1", "unless": ["A", "B"], "after": "4 hours"}'),

@@ -72,17 +72,24 @@ emk_gate_judge_audience(EmkGateRun *r)
 	r->facts = emk_rule_audience_facts(r->traits, error);
 }
 
-/* Is the profile in the segment of the rule? */
 void
-emk_gate_judge_segment(EmkGateRun *r, TimestampTz now)
+emk_gate_judge_segment(EmkGateRun *r, bool in, char *facts)
 {
-	char	   *facts;
-
-	if (r->rule->where_segment == 0 || emk_segment_has(r->rule->where_segment, r->canonical, now, &facts))
+	if (in)
 		return;
 	r->verdict = EMK_SUPPRESS;
 	r->reason = "audience";
 	r->facts = facts;
+}
+
+/* Is the profile in the segment of the rule? */
+static void
+ask_segment(EmkGateRun *r, TimestampTz now)
+{
+	char	   *facts = NULL;
+	bool		in = r->rule->where_segment == 0 || emk_segment_has(r->rule->where_segment, r->canonical, now, &facts);
+
+	emk_gate_judge_segment(r, in, facts);
 }
 
 /* An earlier delivery of this rule to this profile and key: still open → hold; delivered lately → suppress. */
@@ -166,6 +173,6 @@ emk_gate_ask(EmkGateRun *runs, int n, TimestampTz now)
 			emk_gate_judge_audience(&runs[i]);
 	for (int i = 0; i < n; i++)
 		if (runs[i].verdict == EMK_PASS)
-			emk_gate_judge_segment(&runs[i], now);
+			ask_segment(&runs[i], now);
 	ask_reentry(runs, n, ids, now);
 }

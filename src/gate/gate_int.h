@@ -17,7 +17,7 @@ extern void emk_gate_ask_history(EmkGateRun *runs, int n, const EmkIds *ids, Tim
 extern void emk_gate_judge_cancel(EmkGateRun *r, int64 event_id, const char *name, int depth, Jsonb *properties, TimestampTz at);
 extern void emk_gate_judge_activity(EmkGateRun *r, int64 event_id, char *name, Jsonb *properties, TimestampTz at);
 extern void emk_gate_judge_audience(EmkGateRun *r);
-extern void emk_gate_judge_segment(EmkGateRun *r, TimestampTz now);
+extern void emk_gate_judge_segment(EmkGateRun *r, bool in, char *facts);
 extern void emk_gate_judge_reentry(EmkGateRun *r, bool delivered, TimestampTz settled, const char *id, TimestampTz next,
 								   TimestampTz now);
 

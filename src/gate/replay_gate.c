@@ -39,6 +39,15 @@ ask_cancels(EmkGateRun *r, EmkHistory *h)
 	}
 }
 
+static void
+ask_segment(EmkGateRun *r, EmkHistory *h, TimestampTz now)
+{
+	char	   *facts = NULL;
+	bool		in = r->rule->where_segment == 0 || emk_trigger_history_in_segment(h, r->rule->where_segment, r->canonical, now, &facts);
+
+	emk_gate_judge_segment(r, in, facts);
+}
+
 void
 emk_gate_replay(EmkGateRun *r, EmkHistory *history, TimestampTz sent_at, TimestampTz now)
 {
@@ -55,7 +64,7 @@ emk_gate_replay(EmkGateRun *r, EmkHistory *history, TimestampTz sent_at, Timesta
 		emk_gate_judge_audience(r);
 	}
 	if (r->verdict == EMK_PASS)
-		emk_gate_judge_segment(r, now);
+		ask_segment(r, history, now);
 	if (r->verdict == EMK_PASS && r->rule->reentry != NULL && sent_at != DT_NOBEGIN)
 		emk_gate_judge_reentry(r, true, sent_at, NULL, 0, now);
 }

@@ -174,6 +174,15 @@ undo(Jsonb *after, const Change *c)
 	return emk_profile_combine(after, JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)), false, &ignored, &n);
 }
 
+bool
+emk_profile_past_knows(EmkPast *p, const char *id, TimestampTz at)
+{
+	Past		wanted = {.id = id};
+	Past	   *past = bsearch(&wanted, p->v, p->n, sizeof(Past), compare_past);
+
+	return past != NULL && past->since <= at;
+}
+
 Jsonb *
 emk_profile_past_at(EmkPast *p, const char *id, TimestampTz at)
 {

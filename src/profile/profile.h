@@ -44,6 +44,8 @@ extern void emk_profile_traits_many(char **canonical, int n, Jsonb **out);
 typedef struct EmkPast EmkPast;
 extern EmkPast *emk_profile_past(char **ids, int n, bool merges);
 extern Jsonb *emk_profile_past_at(EmkPast *past, const char *id, TimestampTz at);
+/* Had it a row then? */
+extern bool emk_profile_past_knows(EmkPast *past, const char *id, TimestampTz at);
 
 /* ERROR (22023, 54000) when `id` is empty or longer than EMK_MAX_ID_BYTES; `what` names the argument. */
 extern void emk_profile_check_id(const char *id, const char *what);

@@ -371,7 +371,7 @@ emk_report_backtest_part(EmkBacktest *b, EmkBacktestData *data)
 	MemoryContextSwitchTo(context);
 	r.scratch = AllocSetContextCreate(old, "eventmkt backtest", ALLOCSET_DEFAULT_SIZES);
 	for (int t = 0; t < b->ntried; t++)
-		r.ask_traits = r.ask_traits || b->tried[t].rule->where_profile != NULL;
+		r.ask_traits = r.ask_traits || b->tried[t].rule->where_profile != NULL || b->tried[t].rule->where_segment != 0;
 	for (int i = 0; i < EMK_BACKTEST_PARTS; i++)
 	{
 		EmkBacktestPart *p = &data->parts[i];

@@ -40,6 +40,12 @@ traits_at(EmkHistory *h, const char *profile_id, TimestampTz at)
 	return emk_profile_past_at(h->arg, profile_id, at);
 }
 
+static bool
+known_at(EmkHistory *h, const char *profile_id, TimestampTz at)
+{
+	return emk_profile_past_knows(h->arg, profile_id, at);
+}
+
 static void
 tell(Sim *s)
 {
@@ -201,6 +207,9 @@ emk_report_simulate(EmkBacktest *b, const EmkTried *tried, EmkPerson *p)
 	s.h.n = p->n;
 	s.h.rule = tried->rule;
 	s.h.traits = traits_at;
+	s.h.known_at = known_at;
+	s.h.ids = p->ids;
+	s.h.nids = p->nids;
 	s.h.arg = b->past;
 	s.h.owner = palloc(sizeof(char *) * p->nids);
 	for (int k = 0; k < p->nids; k++)

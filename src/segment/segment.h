@@ -8,6 +8,7 @@
 #define EMK_SEGMENT_H
 
 #include "base/base.h"
+#include "utils/jsonb.h"
 
 extern void emk_segment_init(void);
 
@@ -17,6 +18,22 @@ extern void emk_segment_init(void);
  * author's rights, read only, in a subtransaction with a time limit of eventmkt.segment_timeout.
  */
 extern bool emk_segment_has(int32 segment_id, const char *canonical, TimestampTz now, char **facts);
+
+/* A profile as it was at some time: its ids then, the canonical one first; whether it had a row, and which traits */
+typedef struct EmkSegmentThen
+{
+	TimestampTz at;
+	int			nids;
+	const char **ids;
+	bool		known;
+	Jsonb	   *traits;
+} EmkSegmentThen;
+
+/*
+ * Was it in the segment, by what had happened then? Where a query of somebody's own takes part: as emk_segment_has(). Inside SPI, as the
+ * owner; reads only.
+ */
+extern bool emk_segment_had(int32 segment_id, const EmkSegmentThen *then, char **facts);
 
 /* The name of a segment, palloc'd; its id in words when it does not exist. Inside SPI, as the owner. */
 extern char *emk_segment_name(int32 segment_id);

@@ -200,6 +200,8 @@ emk_live_listen(void)
 	{
 		int			from;
 
+		if (all[i]->nusers == 0)
+			continue;			/* nothing tracked is made of it */
 		if (all[i]->spec.kind != EMK_SEGMENT_SEGMENTS)
 			listen_to_base(&l, all[i]);
 		if (!all[i]->any_event)

@@ -1,7 +1,7 @@
 /*
  * segment_live.h: between the files of live membership: segment_load.c reads definitions, segment_eval.c decides, segment_listen.c
- * says what matters, segment_history.c reads what people did, segment_mark.c remembers what need not be read, segment_turn.c keeps
- * the tables, segment_fill.c fills new ones, segment_track.c has the SQL functions.
+ * says what matters, segment_history.c reads what people did, segment_mark.c remembers what need not be read, segment_then.c
+ * answers for times past, segment_turn.c keeps the tables, segment_fill.c fills new ones, segment_track.c has the SQL functions.
  *
  * Words
  *   tracked    its members are kept: rows of eventmkt_data.membership
@@ -73,6 +73,8 @@ extern void emk_live_refresh(void);
 extern EmkLive **emk_live_all(int *n);
 extern int	emk_live_tracked(void);
 extern EmkLive *emk_live_find(int32 id);	/* or NULL */
+/* One that need not be tracked, nor be part of one that is; NULL: there is none. Refreshes. */
+extern EmkLive *emk_live_want(int32 id);
 extern void emk_live_init(void);
 
 /* One event of a person; strings and properties live as long as the person. */

@@ -13,19 +13,24 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#define MAX_WANTED 16
+
 static MemoryContext context = NULL;
 static EmkLive **all = NULL;
 static int	nall = 0;
 static int	ntracked = 0;
 static Oid	segment_oid = InvalidOid;
 static bool stale = true;
+static int32 wanted[MAX_WANTED];	/* though not tracked */
+static int	nwanted = 0;
 
 static EmkPlan load_plan = {
 	"WITH RECURSIVE used (id) AS (SELECT s.segment_id FROM eventmkt_data.segment s WHERE s.tracked "
+	"OR s.segment_id OPERATOR(pg_catalog.=) ANY ($1) "
 	"UNION SELECT pg_catalog.unnest(s.all_of OPERATOR(pg_catalog.||) s.any_of OPERATOR(pg_catalog.||) s.none_of) "
 	"FROM used u JOIN eventmkt_data.segment s ON s.segment_id OPERATOR(pg_catalog.=) u.id) "
 	"SELECT s.segment_id, s.name, s.definition, s.all_of, s.any_of, s.none_of, s.tracked, s.kind "
-	"FROM used u JOIN eventmkt_data.segment s ON s.segment_id OPERATOR(pg_catalog.=) u.id ORDER BY s.segment_id", 0, {0}
+	"FROM used u JOIN eventmkt_data.segment s ON s.segment_id OPERATOR(pg_catalog.=) u.id ORDER BY s.segment_id", 1, {INT4ARRAYOID}
 };
 
 static void
@@ -271,6 +276,8 @@ load(void)
 {
 	uint64		n;
 	ArrayType *(*ids)[3];
+	Datum		ids_wanted[MAX_WANTED];
+	Datum		arg;
 	MemoryContext old;
 
 	if (context == NULL)
@@ -280,7 +287,10 @@ load(void)
 	MemoryContextReset(context);
 	segment_oid = emk_setting_table("segment");
 	stale = false;				/* an invalidation from here on says: again */
-	n = emk_spi_run_latest(&load_plan, NULL);
+	for (int i = 0; i < nwanted; i++)
+		ids_wanted[i] = Int32GetDatum(wanted[i]);
+	arg = emk_spi_array(ids_wanted, NULL, nwanted, INT4OID);
+	n = emk_spi_run_latest(&load_plan, &arg);
 	old = MemoryContextSwitchTo(context);
 	all = palloc(sizeof(EmkLive *) * Max(n, 1));
 	ids = palloc(sizeof(*ids) * Max(n, 1));
@@ -326,6 +336,23 @@ emk_live_refresh(void)
 {
 	for (int tries = 0; stale && tries < 3; tries++)
 		load_guarded();
+}
+
+EmkLive *
+emk_live_want(int32 id)
+{
+	EmkLive    *s;
+
+	emk_live_refresh();
+	s = emk_live_find(id);
+	if (s != NULL)
+		return s;
+	if (nwanted == MAX_WANTED)
+		nwanted = 0;
+	wanted[nwanted++] = id;
+	stale = true;
+	emk_live_refresh();
+	return emk_live_find(id);
 }
 
 EmkLive **

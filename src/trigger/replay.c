@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "segment/segment.h"
 #include "trigger/trigger_int.h"
 
 #define REPLAY_BUCKETS 16
@@ -37,6 +38,20 @@ merge(EmkTake *t, const EmkItem *item)
 {
 	emk_trigger_merge(t, item);
 	t->edges = NULL;
+}
+
+bool
+emk_trigger_history_in_segment(EmkHistory *h, int32 segment_id, const char *profile_id, TimestampTz at, char **facts)
+{
+	EmkSegmentThen then = {.at = at, .ids = palloc(sizeof(char *) * (h->nids + 1))};
+
+	then.ids[then.nids++] = profile_id;
+	for (int i = 0; i < h->nids; i++)
+		if (h->owner[i] == profile_id && strcmp(h->ids[i], profile_id) != 0)
+			then.ids[then.nids++] = h->ids[i];
+	then.known = h->known_at(h, profile_id, at);
+	then.traits = h->traits(h, profile_id, at);
+	return emk_segment_had(segment_id, &then, facts);
 }
 
 void

@@ -250,10 +250,12 @@ in_audience(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *ke
 	}
 	else if (!in)
 		refuse(t, rule, item, key, "audience", emk_rule_audience_facts(traits, NULL));
-	else if (rule->where_segment != 0 && !emk_segment_has(rule->where_segment, item->profile_id, t->now, &facts))
+	else if (rule->where_segment != 0)
 	{
-		refuse(t, rule, item, key, "audience", facts);
-		in = false;
+		in = t->history == NULL ? emk_segment_has(rule->where_segment, item->profile_id, t->now, &facts) :
+			emk_trigger_history_in_segment(t->history, rule->where_segment, item->profile_id, t->now, &facts);
+		if (!in)
+			refuse(t, rule, item, key, "audience", facts);
 	}
 	return in;
 }

@@ -81,12 +81,18 @@ typedef struct EmkHistory
 	EmkItem    *items;
 	int			n;
 	int			known;			/* items[0..known) have happened */
-	const char **owner;
+	const char **owner;			/* an id each, as ids[] has them: to whom it belongs now */
+	int			nids;
+	const char **ids;
 	const EmkRule *rule;		/* the version that all runs have */
 	int64		last_run_id;
 	Jsonb	   *(*traits) (struct EmkHistory *h, const char *profile_id, TimestampTz at);
+	bool		(*known_at) (struct EmkHistory *h, const char *profile_id, TimestampTz at);	/* had it a row? */
 	void	   *arg;
 } EmkHistory;
+
+/* Was a profile, as ids[] has it, in a segment by what had happened then? As emk_segment_had(). */
+extern bool emk_trigger_history_in_segment(EmkHistory *h, int32 segment_id, const char *profile_id, TimestampTz at, char **facts);
 
 typedef struct EmkRuns
 {
