@@ -40,7 +40,7 @@ sub run_profiles
 	for my $i (0 .. $#keys)
 	{
 		my $p = $profile{ $keys[$i] };
-		$p->{link} = link_of($i);
+		$p->{link} = link_of(ord($keys[$i]) - ord 'a');
 		$p->{path} //= "/ok/$keys[$i]";
 		create_endpoint($node, $keys[$i], $sink, $p->{path}, dbname => $db, url => 'http://' . $p->{link}->far . ':' . $sink->port . $p->{path},
 			timeout => $p->{timeout} // sized('2 s', '10 s'), schedule => '{' . join(',', (1) x 40) . '}');
@@ -77,7 +77,12 @@ sub run_profiles
 	is($worker->(), $pid, 'by the same worker');
 
 	my %good;
-	$good{ $_->{path} =~ s/\?.*//r }{ $_->{id} }++ for grep { $_->{complete} && ($_->{status} // 0) == 200 } $sink->journal;
+	open my $journal, '<', $sink->{journal} or die "$sink->{journal}: $!";
+	while (<$journal>)
+	{
+		$good{$2}{$1}++ if /"kind":"request"/ && /"complete":true/ && /"status":200\b/ && /"id":"([^"]+)".*"path":"([^"?]+)/;
+	}
+	close $journal;
 	my $twice = 0;
 	for my $key (@keys)
 	{
@@ -96,7 +101,7 @@ sub run_profiles
 		cmp_ok($double, '<=', $p->{double} ? $n : $n / 100, "$key: few arrived twice");
 		cmp_ok($recovered eq '' ? 99 : $recovered, '<=', 10, "$key: the rate is back");
 		cmp_ok($wire{lost} + $wire{reset} + $wire{twice} + $tries, '>', 0, "$key: there was a fault");
-		note "$key: $p->{what}: $n messages, $double twice, $tries tries without an answer, back after $recovered s, slowest $slowest s; wire: ",
+		note "figure: $key: $p->{what}: $n messages, $double twice, $tries tries without an answer, back after $recovered s, slowest $slowest s; wire: ",
 			join ' ', map { "$_ $wire{$_}" } sort keys %wire;
 	}
 	is(check_safety($node, $sink, dbname => $db, drained => 1, sends => scalar @keys, max_duplicates => $twice,

@@ -53,7 +53,7 @@ $link->mend;
 ok($client->finish, 'the client was heard with everything') or diag $err;
 my ($tries, $unknown) = split ' ', $out;
 my %wire = $link->counts;
-note "$n messages in $tries tries over $cuts faults, $unknown answers never came; wire: ", join ' ', map { "$_ $wire{$_}" } sort keys %wire;
+note "figure: $n messages in $tries tries over $cuts faults, $unknown answers never came; wire: ", join ' ', map { "$_ $wire{$_}" } sort keys %wire;
 cmp_ok($unknown, '>', sized(20, 500), 'many commits were in doubt');
 is($sql->("SELECT count(*) || ' ' || count(DISTINCT message_id) FROM eventmkt_data.event WHERE name = 'Net'"), "$n $n", 'each event is there, once');
 ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE status = 'delivered'", $n, sized(20, 600)), 'each led to a message');

@@ -66,7 +66,7 @@ for my $step (1 .. 3)
 }
 cmp_ok($sql->("SELECT extract(epoch FROM eventmkt.clock() - '$before')"), '>=', 3600, 'an hour has passed');
 my ($best) = sort { $a <=> $b } @with;
-note "p99 of the healthy: $alone ms alone, @with ms beside it";
+note "figure: p99 of the healthy: $alone ms alone, @with ms beside it";
 cmp_ok($best, '<=', $alone * 1.5 > 50 ? $alone * 1.5 : 50, 'the healthy are as quick as before');
 is($sql->("SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'down' AND status = 'delivered'"), 0, 'it got nothing');
 cmp_ok($sql->("SELECT count(*) FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule = 'down'"), '<', 120, 'and was seldom asked');
@@ -81,7 +81,7 @@ my $most = $sql->("SELECT max(n) FROM (SELECT count(*) OVER (ORDER BY a.started_
 	FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule = 'down') s");
 # the probe comes first, and may be a moment before the others
 my $rate = 1000 * (@t - 2) / ($t[-1] - $t[1]);
-note sprintf 'drained at %.0f a second, at most %d sent in one and %d arrived, %d open at once', $rate, $most, $arrived, $sink->stats->{paths}{'/ok/down'}{max_open};
+note sprintf 'figure: drained at %.0f a second, at most %d sent in one and %d arrived, %d open at once', $rate, $most, $arrived, $sink->stats->{paths}{'/ok/down'}{max_open};
 cmp_ok($rate, '>=', 200, 'quickly');
 cmp_ok($most, '<=', $limit, 'never above its rate in any second');
 cmp_ok($arrived, '<=', 1.05 * $limit, 'as it sees it, too, but for what its own turns gather');

@@ -37,7 +37,7 @@ for my $wave (1, 2)
 		return $sql->("SELECT count(*) FROM eventmkt_data.delivery WHERE status = 'delivered'") == $wave * $n;
 	}, sized(40, 300));
 	ok($done, "wave $wave: all are delivered") or diag $sql->('SELECT status, count(*), max(last_error) FROM eventmkt_data.delivery GROUP BY 1');
-	note sprintf 'wave %d: %d endpoints in %.1f s, at most %d descriptors, %d connections', $wave, $n, time - $start, $most, $sink->stats->{max_connections};
+	note sprintf 'figure: wave %d: %d endpoints in %.1f s, at most %d descriptors, %d connections', $wave, $n, time - $start, $most, $sink->stats->{max_connections};
 }
 is($worker->(), $pid, 'the worker lived through it');
 is($sql->('SELECT count(*) FROM eventmkt_data.attempt WHERE error IS NOT NULL'), 0, 'no try failed');

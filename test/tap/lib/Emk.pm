@@ -367,7 +367,8 @@ sub check_safety
 		}
 	}
 	my ($out, $err) = ('', '');
-	IPC::Run::run([ Emk::Sink::node_program(), "$test_dir/sink/check.js", @args ], '<', \undef, '>', \$out, '2>', \$err);
+	# all of a run is in memory, with a million rows some gigabytes
+	IPC::Run::run([ Emk::Sink::node_program(), '--max-old-space-size=8192', "$test_dir/sink/check.js", @args ], '<', \undef, '>', \$out, '2>', \$err);
 	croak "check.js failed: $err" if $err ne '' || $out !~ s/(\{.*\})\n\z//;
 	%last_counts = %{ $json->decode($1) };
 	return $out;
