@@ -57,7 +57,8 @@ static EmkPlan checks[] = {
 		"status OPERATOR(pg_catalog.=) 'in_flight' LIMIT 10001) w) b, "
 		"(SELECT $1 OPERATOR(pg_catalog.-) pg_catalog.min(o.next_attempt_at) AS late FROM eventmkt_data.endpoint e, "
 		"LATERAL (SELECT d.next_attempt_at FROM eventmkt_data.delivery d WHERE d.endpoint_id OPERATOR(pg_catalog.=) "
-		"e.endpoint_id AND d.status IN ('queued', 'retrying') ORDER BY d.next_attempt_at LIMIT 1) o WHERE e.enabled) c",
+		"e.endpoint_id AND d.status IN ('queued', 'retrying') AND d.next_attempt_at OPERATOR(pg_catalog.<) 'infinity' "
+		"ORDER BY d.next_attempt_at LIMIT 1) o WHERE e.enabled) c",
 	2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'dead letters', CASE WHEN n OPERATOR(pg_catalog.>) 0 THEN 'warn' ELSE 'ok' END, "
 		"CASE WHEN n OPERATOR(pg_catalog.>) 1000 THEN 'more than 1000' ELSE n::pg_catalog.text END OPERATOR(pg_catalog.||) "

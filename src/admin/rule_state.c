@@ -13,6 +13,7 @@
 
 #include "admin/admin_int.h"
 #include "catalog/pg_type.h"
+#include "deliver/deliver.h"
 #include "event/event.h"
 #include "rule/rule.h"
 #include "utils/builtins.h"
@@ -100,6 +101,8 @@ end_rows(EmkPlan *plan, Datum *args, int32 rule_id, const char *name, TimestampT
 	for (;;)
 	{
 		EmkDecision *d;
+		const pg_uuid_t **ids;
+		int			nids;
 		uint64		n;
 
 		SPI_cursor_fetch(portal, true, BATCH);
@@ -107,6 +110,8 @@ end_rows(EmkPlan *plan, Datum *args, int32 rule_id, const char *name, TimestampT
 		if (n == 0)
 			break;
 		d = palloc0(sizeof(EmkDecision) * n);
+		ids = palloc(sizeof(pg_uuid_t *) * n);
+		nids = 0;
 		for (uint64 i = 0; i < n; i++)
 		{
 			bool		isnull;
@@ -125,7 +130,7 @@ end_rows(EmkPlan *plan, Datum *args, int32 rule_id, const char *name, TimestampT
 				pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
 
 				*copy = *DatumGetUUIDP(id);
-				d[i].delivery_id = copy;
+				d[i].delivery_id = ids[nids++] = copy;
 			}
 			d[i].event_id = emk_spi_int8(i, 5, 0);
 			d[i].started_at = time_column(i, 6);
@@ -133,6 +138,8 @@ end_rows(EmkPlan *plan, Datum *args, int32 rule_id, const char *name, TimestampT
 		}
 		SPI_freetuptable(SPI_tuptable);
 		emk_event_decide(d, n, now);
+		if (emk_lane_advance(ids, nids, now) > 0)
+			emk_wake_at_commit();
 		total += n;
 		MemoryContextReset(scratch);
 	}

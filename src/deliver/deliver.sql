@@ -15,15 +15,15 @@ CREATE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt.
 -- endpoints, for operators
 CREATE FUNCTION eventmkt.create_endpoint(name text, url text, secret text = NULL, headers jsonb = '{}', method text = 'POST',
 	timeout interval = '10 seconds', max_in_flight int = 32, rate_limit int = NULL, schedule int[] = NULL,
-	give_up_after interval = '5 days') RETURNS text
+	give_up_after interval = '5 days', ordered bool = false) RETURNS text
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_deliver_create_endpoint';
-COMMENT ON FUNCTION eventmkt.create_endpoint(text, text, text, jsonb, text, interval, int, int, int[], interval)
+COMMENT ON FUNCTION eventmkt.create_endpoint(text, text, text, jsonb, text, interval, int, int, int[], interval, bool)
 	IS 'makes an endpoint and returns its signing secret, which is shown only now';
 CREATE FUNCTION eventmkt.replace_endpoint(name text, url text, secret text = NULL, headers jsonb = '{}', method text = 'POST',
 	timeout interval = '10 seconds', max_in_flight int = 32, rate_limit int = NULL, schedule int[] = NULL,
-	give_up_after interval = '5 days') RETURNS void
+	give_up_after interval = '5 days', ordered bool = false) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_deliver_replace_endpoint';
-COMMENT ON FUNCTION eventmkt.replace_endpoint(text, text, text, jsonb, text, interval, int, int, int[], interval)
+COMMENT ON FUNCTION eventmkt.replace_endpoint(text, text, text, jsonb, text, interval, int, int, int[], interval, bool)
 	IS 'changes an endpoint; its secret stays unless one is given';
 CREATE FUNCTION eventmkt.enable_endpoint(name text) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'emk_deliver_enable_endpoint';
@@ -65,8 +65,8 @@ COMMENT ON FUNCTION eventmkt.plan_retry(int, int, int[], text, timestamptz, floa
 	IS 'what the worker does with an answer (status NULL: none came) to the given try; spread 0 to 1 is its jitter';
 
 REVOKE ALL ON FUNCTION
-	eventmkt.create_endpoint(text, text, text, jsonb, text, interval, int, int, int[], interval),
-	eventmkt.replace_endpoint(text, text, text, jsonb, text, interval, int, int, int[], interval),
+	eventmkt.create_endpoint(text, text, text, jsonb, text, interval, int, int, int[], interval, bool),
+	eventmkt.replace_endpoint(text, text, text, jsonb, text, interval, int, int, int[], interval, bool),
 	eventmkt.enable_endpoint(text), eventmkt.disable_endpoint(text), eventmkt.drop_endpoint(text),
 	eventmkt.set_secret(text, text), eventmkt.rotate_secret(text, interval),
 	eventmkt.redeliver(uuid), eventmkt.redeliver_dead(text, timestamptz, timestamptz),

@@ -37,6 +37,12 @@ CREATE INDEX IF NOT EXISTS delivery_ready ON eventmkt_data.delivery (endpoint_id
 	WHERE status IN ('queued', 'retrying');
 CREATE INDEX IF NOT EXISTS delivery_in_flight ON eventmkt_data.delivery (lease) WHERE status = 'in_flight';
 CREATE INDEX IF NOT EXISTS delivery_profile ON eventmkt_data.delivery (profile_id, rule_id, key);
+-- strict order by person, see src/deliver/lane.c; since data version 4. The indexes hold nothing of other endpoints.
+ALTER TABLE eventmkt_data.delivery ADD COLUMN IF NOT EXISTS ordered bool NOT NULL DEFAULT false;
+CREATE INDEX IF NOT EXISTS delivery_lane ON eventmkt_data.delivery (endpoint_id, profile_id, (status <> 'in_flight'), id)
+	WHERE ordered AND status IN ('queued', 'in_flight', 'retrying');
+CREATE INDEX IF NOT EXISTS delivery_behind ON eventmkt_data.delivery (endpoint_id, profile_id)
+	WHERE ordered AND status IN ('queued', 'retrying') AND next_attempt_at = 'infinity';
 COMMENT ON TABLE eventmkt_data.delivery IS 'one message to one endpoint; its id never changes over retries';
 
 CREATE TABLE IF NOT EXISTS eventmkt_data.attempt (

@@ -26,26 +26,27 @@ typedef struct Endpoint
 {
 	char	   *name;
 	char	   *secret;			/* NULL: not given */
-	Datum		values[10];
-	char		nulls[11];
+	Datum		values[11];
+	char		nulls[12];
+	bool		ordered;
 } Endpoint;
 
 static EmkPlan insert_plan = {
 	"INSERT INTO eventmkt_data.endpoint (name, url, headers, method, timeout_ms, max_in_flight, rate_limit, schedule, "
-	"give_up_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (name) DO NOTHING", 10,
-	{TEXTOID, TEXTOID, JSONBOID, TEXTOID, INT4OID, INT4OID, INT4OID, INT4ARRAYOID, INTERVALOID, TIMESTAMPTZOID}
+	"give_up_after, ordered, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (name) DO NOTHING", 11,
+	{TEXTOID, TEXTOID, JSONBOID, TEXTOID, INT4OID, INT4OID, INT4OID, INT4ARRAYOID, INTERVALOID, BOOLOID, TIMESTAMPTZOID}
 };
 static EmkPlan update_plan = {
 	"UPDATE eventmkt_data.endpoint SET url = $2, headers = $3, method = $4, timeout_ms = $5, max_in_flight = $6, "
-	"rate_limit = $7, schedule = $8, give_up_after = $9 WHERE name OPERATOR(pg_catalog.=) $1 RETURNING endpoint_id", 9,
-	{TEXTOID, TEXTOID, JSONBOID, TEXTOID, INT4OID, INT4OID, INT4OID, INT4ARRAYOID, INTERVALOID}
+	"rate_limit = $7, schedule = $8, give_up_after = $9, ordered = $10 WHERE name OPERATOR(pg_catalog.=) $1", 10,
+	{TEXTOID, TEXTOID, JSONBOID, TEXTOID, INT4OID, INT4OID, INT4OID, INT4ARRAYOID, INTERVALOID, BOOLOID}
 };
 static EmkPlan switch_plan = {
 	"UPDATE eventmkt_data.endpoint SET enabled = $2, disabled_reason = $3 WHERE name OPERATOR(pg_catalog.=) $1 "
 	"RETURNING endpoint_id", 3, {TEXTOID, BOOLOID, TEXTOID}
 };
 static EmkPlan lock_plan = {
-	"SELECT endpoint_id FROM eventmkt_data.endpoint WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE", 1, {TEXTOID}
+	"SELECT endpoint_id, ordered FROM eventmkt_data.endpoint WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE", 1, {TEXTOID}
 };
 static EmkPlan forget_state_plan = {
 	"DELETE FROM eventmkt_data.endpoint_state WHERE endpoint_id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}
@@ -267,7 +268,7 @@ check_int(FunctionCallInfo fcinfo, int arg, const char *what, int least, int mos
 	return v;
 }
 
-/* Reads and judges the ten arguments that create_endpoint() and replace_endpoint() share. */
+/* Reads and judges the eleven arguments that create_endpoint() and replace_endpoint() share. */
 static void
 read_arguments(FunctionCallInfo fcinfo, Endpoint *e)
 {
@@ -276,8 +277,8 @@ read_arguments(FunctionCallInfo fcinfo, Endpoint *e)
 	Interval   *give_up;
 	char	  **lines;
 
-	memset(e->nulls, ' ', 10);
-	e->nulls[10] = '\0';
+	memset(e->nulls, ' ', 11);
+	e->nulls[11] = '\0';
 	e->name = check_name(required(fcinfo, 0, "the name of an endpoint"));
 	url = required(fcinfo, 1, "the URL of an endpoint");
 	check_url(url);
@@ -306,7 +307,13 @@ read_arguments(FunctionCallInfo fcinfo, Endpoint *e)
 		e->values[6] = Int32GetDatum(check_int(fcinfo, 7, "rate_limit", 1, MAX_RATE));
 	e->values[7] = check_schedule(fcinfo, 8);
 	e->values[8] = IntervalPGetDatum(give_up);
-	e->values[9] = TimestampTzGetDatum(emk_clock_now());
+	if (PG_ARGISNULL(10))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("ordered must not be null")));
+	e->ordered = PG_GETARG_BOOL(10);
+	e->values[9] = BoolGetDatum(e->ordered);
+	e->values[10] = TimestampTzGetDatum(emk_clock_now());
 }
 
 /* The bytes of a given secret, or fresh ones. */
@@ -413,15 +420,18 @@ emk_deliver_replace_endpoint(PG_FUNCTION_ARGS)
 	uint8		key[EMK_SECRET_MAX_BYTES];
 	int			len = 0;
 	Datum		id;
+	bool		was_ordered;
 
 	read_arguments(fcinfo, &e);
 	if (e.secret != NULL)
 		len = read_secret(e.secret, key);
 	emk_owner_enter(&owner);
 	SPI_connect();
-	if (emk_spi_run(&update_plan, e.values, e.nulls, false, 0) == 0)
-		unknown(e.name);
-	id = Int32GetDatum(emk_spi_int4(0, 1, 0));
+	id = Int32GetDatum(lock_endpoint(e.name));
+	was_ordered = emk_spi_bool(0, 2, false);
+	emk_spi_run(&update_plan, e.values, e.nulls, false, 0);
+	if (e.ordered != was_ordered)
+		emk_lane_switch(DatumGetInt32(id), e.ordered, emk_clock_now());
 	emk_spi_run(&forget_state_plan, &id, NULL, false, 0);
 	if (e.secret != NULL)
 		store_secret(e.name, key, len, 0);

@@ -23,28 +23,34 @@
 #include "utils/uuid.h"
 
 #define CANCEL_BATCH 5000
+#define COUNTER_BITS 14			/* of an id: the place in its batch */
+#define YEARS_AHEAD (UINT64CONST(10) * 365 * 86400 * 1000)	/* milliseconds; an id from later was made by somebody else */
 
 static EmkPlan insert_plan = {
 	"INSERT INTO eventmkt_data.delivery (id, node, run_id, rule_id, rule, rule_version, profile_id, key, endpoint_id, status, "
 	"attempts, next_attempt_at, lease, schedule, body, event_id, started_at, received_at, run_created_at, due_at, created_at, "
-	"first_sent_at, depth, priority) "
+	"first_sent_at, depth, priority, ordered) "
 	"SELECT u.id, $18, u.run_id, u.rule_id, u.rule, u.rule_version, u.profile_id, u.key, u.endpoint_id, "
-	"CASE WHEN u.mine THEN 'in_flight' ELSE 'queued' END, u.mine::pg_catalog.int4, $20, CASE WHEN u.mine THEN $19 END, "
+	"CASE WHEN u.mine THEN 'in_flight' ELSE 'queued' END, u.mine::pg_catalog.int4, "
+	"CASE WHEN u.behind THEN 'infinity' ELSE $20 END, CASE WHEN u.mine THEN $19 END, "
 	"e.schedule, u.body, u.event_id, u.started_at, u.received_at, u.run_created_at, u.due_at, $20, "
-	"CASE WHEN u.mine THEN $20 END, u.depth, u.priority "
+	"CASE WHEN u.mine THEN $20 END, u.depth, u.priority, u.ordered "
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
 	"pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), "
 	"pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), "
-	"pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17)) "
+	"pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($21), pg_catalog.unnest($22)) "
 	"AS u (id, run_id, rule_id, rule, rule_version, profile_id, key, endpoint_id, mine, body, event_id, started_at, "
-	"received_at, run_created_at, due_at, depth, priority) "
-	"JOIN eventmkt_data.endpoint e ON e.endpoint_id OPERATOR(pg_catalog.=) u.endpoint_id", 20,
+	"received_at, run_created_at, due_at, depth, priority, ordered, behind) "
+	"JOIN eventmkt_data.endpoint e ON e.endpoint_id OPERATOR(pg_catalog.=) u.endpoint_id", 22,
 	{UUIDARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
 		BOOLARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	TIMESTAMPTZARRAYOID, INT2ARRAYOID, INT4ARRAYOID, INT2OID, INT8OID, TIMESTAMPTZOID}
+	TIMESTAMPTZARRAYOID, INT2ARRAYOID, INT4ARRAYOID, INT2OID, INT8OID, TIMESTAMPTZOID, BOOLARRAYOID, BOOLARRAYOID}
+};
+static EmkPlan newest_plan = {
+	"SELECT id FROM eventmkt_data.delivery ORDER BY id DESC LIMIT 1", 0, {0}
 };
 static EmkPlan known_plan = {
-	"SELECT endpoint_id, schedule FROM eventmkt_data.endpoint WHERE endpoint_id OPERATOR(pg_catalog.=) ANY ($1)", 1,
+	"SELECT endpoint_id, schedule, ordered FROM eventmkt_data.endpoint WHERE endpoint_id OPERATOR(pg_catalog.=) ANY ($1)", 1,
 	{INT4ARRAYOID}
 };
 static EmkPlan log_plan = {
@@ -63,28 +69,54 @@ static EmkPlan cancel_plan = {
 	"d.profile_id, d.key, d.event_id, d.started_at, d.due_at, d.status", 2, {INT4OID, TIMESTAMPTZOID}
 };
 
-void
-emk_outbox_make_ids(pg_uuid_t *ids, int n, int stride)
+/* Microseconds since 1970 of an id, 0 when it is none of ours */
+static uint64
+time_of(const pg_uuid_t *id, uint64 now)
 {
-	uint64		us = emk_clock_real() + ((uint64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
-	uint64		ms = us / 1000;
-	uint64		fraction = us % 1000 * 4096 / 1000;
-	uint8		random[64 * 8];
+	uint64		ms = 0;
 
+	for (int b = 0; b < 6; b++)
+		ms = ms << 8 | id->data[b];
+	return id->data[6] >> 4 != 7 || ms > now / 1000 + YEARS_AHEAD ? 0 : ms * 1000 + 999;
+}
+
+/*
+ * Ids for new deliveries, of version 7: real time, the place in the batch, 48 random bits. They rise: within a batch, from one to the
+ * next, and beyond what the table held when this process made its first, whatever the clock of the machine did.
+ */
+static void
+make_ids(EmkOutbox *rows, int n)
+{
+	static uint64 last = 0;
+	uint64		real = emk_clock_real() + ((uint64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
+	uint64		begun;
+	uint8		random[64 * 6];
+
+	if (last == 0 && emk_spi_run(&newest_plan, NULL, NULL, false, 1) == 1)
+	{
+		bool		isnull;
+
+		last = time_of(DatumGetUUIDP(emk_spi_datum(0, 1, &isnull)), real);
+	}
+	begun = Max(real, last + 1);
+	last = begun + (n >> COUNTER_BITS);
 	for (int i = 0; i < n; i++)
 	{
-		uint8	   *d = ((pg_uuid_t *) ((char *) ids + (Size) i * stride))->data;
+		uint8	   *d = rows[i].id.data;
+		uint64		us = begun + (i >> COUNTER_BITS);
+		uint64		fraction = us % 1000 * 4096 / 1000;
 
-		if (i % 64 == 0 && !pg_strong_random(random, Min(n - i, 64) * 8))
+		if (i % 64 == 0 && !pg_strong_random(random, Min(n - i, 64) * 6))
 			ereport(ERROR,
 					(errcode(ERRCODE_INTERNAL_ERROR),
 					 errmsg("could not generate random values")));
 		for (int b = 0; b < 6; b++)
-			d[b] = ms >> (40 - 8 * b);
+			d[b] = us / 1000 >> (40 - 8 * b);
 		d[6] = 0x70 | fraction >> 8;
 		d[7] = fraction;
-		memcpy(d + 8, random + i % 64 * 8, 8);
-		d[8] = 0x80 | (d[8] & 0x3f);
+		d[8] = 0x80 | (i >> 8 & 0x3f);
+		d[9] = i;
+		memcpy(d + 10, random + i % 64 * 6, 6);
 	}
 }
 
@@ -125,7 +157,7 @@ form_delivery(const void *rows, int i, Datum *v, bool *isnull)
 	v[EMK_DELIVERY_ENDPOINT_ID] = Int32GetDatum(o->endpoint_id);
 	set_text(v, isnull, EMK_DELIVERY_STATUS, mine ? "in_flight" : "queued");
 	v[EMK_DELIVERY_ATTEMPTS] = Int32GetDatum(mine ? 1 : 0);
-	v[EMK_DELIVERY_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(batch->now);
+	v[EMK_DELIVERY_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(o->behind ? DT_NOEND : batch->now);
 	v[EMK_DELIVERY_LEASE] = Int64GetDatum(batch->lease);
 	isnull[EMK_DELIVERY_LEASE] = !mine;
 	v[EMK_DELIVERY_SCHEDULE] = batch->schedules[i];
@@ -142,6 +174,7 @@ form_delivery(const void *rows, int i, Datum *v, bool *isnull)
 	v[EMK_DELIVERY_PRIORITY] = Int32GetDatum(o->priority);
 	isnull[EMK_DELIVERY_LAST_STATUS] = isnull[EMK_DELIVERY_LAST_ERROR] = true;
 	v[EMK_DELIVERY_LATE_CANCEL] = BoolGetDatum(false);
+	v[EMK_DELIVERY_ORDERED] = BoolGetDatum(o->ordered);
 }
 
 static void
@@ -153,7 +186,7 @@ place_delivery(const void *rows, int i, ItemPointer tid)
 static const Oid delivery_types[EMK_DELIVERY_COLUMNS] = {
 	UUIDOID, INT2OID, INT8OID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID,
 	INT4ARRAYOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT2OID, INT4OID, INT4OID, TEXTOID, BOOLOID
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT2OID, INT4OID, INT4OID, TEXTOID, BOOLOID, BOOLOID
 };
 static EmkSink delivery_sink = {"delivery", EMK_DELIVERY_COLUMNS, delivery_types, form_delivery, place_delivery};
 
@@ -205,6 +238,8 @@ prepare(Batch *batch, EmkOutbox *rows, int n)
 	uint64		known;
 	int		   *gone = palloc(sizeof(int) * n);
 	int			ngone = 0;
+	EmkOutbox **lined = palloc(sizeof(EmkOutbox *) * n);
+	int			nlined = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -234,8 +269,13 @@ prepare(Batch *batch, EmkOutbox *rows, int n)
 			batch->schedules[live] = live > 0 && batch->rows[live - 1]->endpoint_id == rows[i].endpoint_id ?
 				batch->schedules[live - 1] : PointerGetDatum(DatumGetArrayTypePCopy(emk_spi_datum(k, 2, &isnull)));
 			batch->rows[live++] = &rows[i];
+			/* what an endpoint is told of a segment is of no single person, and has an order of its own */
+			rows[i].ordered = emk_spi_bool(k, 3, false) && rows[i].rule_id != 0;
+			if (rows[i].ordered)
+				lined[nlined++] = &rows[i];
 		}
 	}
+	emk_lane_line_up(lined, nlined);
 	for (int i = 0; i < ngone; i++)
 		bury(&rows[gone[i]], batch->now);
 	return live;
@@ -255,7 +295,7 @@ prepare(Batch *batch, EmkOutbox *rows, int n)
 static void
 insert_by_statement(EmkOutbox **rows, int n, int64 lease, TimestampTz now)
 {
-	Datum		values[20];
+	Datum		values[22];
 	Datum	   *cells = palloc(sizeof(Datum) * n);
 
 	COLUMN(0, UUIDOID, UUIDPGetDatum(&o->id));
@@ -278,6 +318,8 @@ insert_by_statement(EmkOutbox **rows, int n, int64 lease, TimestampTz now)
 	values[17] = Int16GetDatum(emk_setting_node());
 	values[18] = Int64GetDatum(lease);
 	values[19] = TimestampTzGetDatum(now);
+	COLUMN(20, BOOLOID, BoolGetDatum(o->ordered));
+	COLUMN(21, BOOLOID, BoolGetDatum(o->behind));
 	if (emk_spi_run(&insert_plan, values, NULL, false, 0) != (uint64) n)
 		emk_outbox_suppressed();
 }
@@ -292,7 +334,7 @@ emk_outbox_insert(EmkOutbox *rows, int n, int64 lease, TimestampTz now)
 
 	if (n == 0)
 		return;
-	emk_outbox_make_ids(&rows[0].id, n, sizeof(EmkOutbox));
+	make_ids(rows, n);
 	live = prepare(&batch, rows, n);
 	written = emk_event_write(&delivery_sink, &batch, live);
 	if (written < live)

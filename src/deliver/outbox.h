@@ -24,7 +24,9 @@ typedef struct EmkOutbox
 	TimestampTz due_at;
 	int			depth;
 	int			priority;
-	bool		in_flight;		/* claimed at birth, see emk_send_reserve() */
+	bool		in_flight;		/* claimed at birth, see emk_send_reserve(); never to an ordered endpoint */
+	bool		ordered;		/* set by emk_outbox_insert(): its endpoint takes a person's messages in strict order */
+	bool		behind;			/* … and one of the same batch goes before it */
 	ItemPointerData tid;		/* set by emk_outbox_insert(): where the row lies; invalid when that is not known */
 } EmkOutbox;
 
@@ -45,7 +47,7 @@ enum
 	EMK_DELIVERY_NEXT_ATTEMPT_AT, EMK_DELIVERY_LEASE, EMK_DELIVERY_SCHEDULE, EMK_DELIVERY_BODY, EMK_DELIVERY_EVENT_ID,
 	EMK_DELIVERY_STARTED_AT, EMK_DELIVERY_RECEIVED_AT, EMK_DELIVERY_RUN_CREATED_AT, EMK_DELIVERY_DUE_AT, EMK_DELIVERY_CREATED_AT,
 	EMK_DELIVERY_FIRST_SENT_AT, EMK_DELIVERY_SETTLED_AT, EMK_DELIVERY_WAS, EMK_DELIVERY_DEPTH, EMK_DELIVERY_PRIORITY,
-	EMK_DELIVERY_LAST_STATUS, EMK_DELIVERY_LAST_ERROR, EMK_DELIVERY_LATE_CANCEL, EMK_DELIVERY_COLUMNS
+	EMK_DELIVERY_LAST_STATUS, EMK_DELIVERY_LAST_ERROR, EMK_DELIVERY_LATE_CANCEL, EMK_DELIVERY_ORDERED, EMK_DELIVERY_COLUMNS
 };
 /* As emk_event_rewrite(), for rows of `delivery`. */
 extern int	emk_outbox_rewrite(ItemPointer *tids, int n, EmkEdit edit, void *rows, bool *done);
@@ -69,7 +71,25 @@ extern void emk_outbox_log(const EmkAttempt *tries, int n);
 /* Cancels what waits for an endpoint that was dropped, with decisions; returns how many. Inside open SPI, as the owner. */
 extern uint64 emk_outbox_cancel_endpoint(int32 endpoint_id, TimestampTz now);
 
-/* A uuid of version 7: real time, then random bits. */
-extern void emk_outbox_make_ids(pg_uuid_t *ids, int n, int stride);
+/* SQL: the head of the lane of a row `x` of `delivery`, read from the index delivery_lane; the row itself is `o` */
+#define EMK_LANE_HEAD(columns, x) \
+	"SELECT " columns " FROM eventmkt_data.delivery o WHERE o.endpoint_id OPERATOR(pg_catalog.=) " x ".endpoint_id " \
+	"AND o.profile_id OPERATOR(pg_catalog.=) " x ".profile_id AND o.ordered AND o.status OPERATOR(pg_catalog.=) " \
+	"ANY ('{queued,in_flight,retrying}') AND o.node OPERATOR(pg_catalog.=) " x ".node " \
+	"ORDER BY (o.status OPERATOR(pg_catalog.<>) 'in_flight'), o.id LIMIT 1"
+/*
+ * lane.c: strict order by person. All inside open SPI, as the owner.
+ *
+ * switch: an endpoint becomes ordered, or is not any more: what waits for it is marked. park: up to `limit` of what is ready at
+ * each endpoint, from its time `low` on, is looked at, and what is not the head of its lane is set behind it; how many. advance: these
+ * deliveries have ended: the next of their lanes may go; returns how many may. heal: looks at up to `limit` lanes, in a round over
+ * all, and lets heads go that nobody told so; returns how many.
+ */
+extern void emk_lane_switch(int32 endpoint_id, bool ordered, TimestampTz now);
+extern uint64 emk_lane_park(const int32 *endpoints, const TimestampTz *lows, int n, int limit, TimestampTz now);
+extern uint64 emk_lane_advance(const pg_uuid_t **ids, int n, TimestampTz now);
+extern uint64 emk_lane_heal(int limit, TimestampTz now);
+/* Of n rows with endpoints that are ordered: marks those that one before them in the batch goes before. */
+extern void emk_lane_line_up(EmkOutbox **rows, int n);
 
 #endif

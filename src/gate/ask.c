@@ -102,6 +102,8 @@ emk_gate_judge_reentry(EmkGateRun *r, bool delivered, TimestampTz settled, const
 		return;
 	if (!delivered)
 	{
+		if (TIMESTAMP_NOT_FINITE(next))
+			next = now + USECS_PER_MINUTE;	/* behind others of the person at an ordered endpoint: nobody knows how long */
 		r->verdict = EMK_HOLD;
 		r->reason = "earlier_send_open";
 		r->facts = psprintf("{\"delivery\": \"%s\"}", id);

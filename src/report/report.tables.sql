@@ -130,12 +130,15 @@ CREATE OR REPLACE VIEW eventmkt_bi.queue AS
 			WHERE status IN ('queued', 'retrying') AND next_attempt_at <= c.now
 		UNION ALL
 		SELECT 6, 'deliveries to retry later' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
-			WHERE status IN ('queued', 'retrying') AND next_attempt_at > c.now
+			WHERE status IN ('queued', 'retrying') AND next_attempt_at > c.now AND next_attempt_at < 'infinity'
 		UNION ALL
-		SELECT 7, 'deliveries in flight' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
+		SELECT 7, 'deliveries behind others' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
+			WHERE status IN ('queued', 'retrying') AND next_attempt_at = 'infinity'
+		UNION ALL
+		SELECT 8, 'deliveries in flight' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
 			WHERE status = 'in_flight'
 		UNION ALL
-		SELECT 8, 'dead letters' AS what, pg_catalog.count(*), pg_catalog.min(settled_at) FROM eventmkt_data.delivery
+		SELECT 9, 'dead letters' AS what, pg_catalog.count(*), pg_catalog.min(settled_at) FROM eventmkt_data.delivery
 			WHERE status = 'dead') q
 	ORDER BY q.step;
 COMMENT ON VIEW eventmkt_bi.queue IS 'what is not yet done: depth and age of every queue';
@@ -153,7 +156,7 @@ CREATE OR REPLACE VIEW eventmkt_bi.endpoints AS
 		s.last_success_at, s.last_failure_at, s.last_error, e.max_in_flight, e.rate_limit,
 		COALESCE(d.open, 0) AS open_deliveries, COALESCE(d.delivered, 0) AS delivered_last_day,
 		COALESCE(d.dead, 0) AS dead_last_day,
-		pg_catalog.round(d.delivered::numeric / NULLIF(d.delivered + d.dead, 0), 4) AS success_rate_last_day
+		pg_catalog.round(d.delivered::numeric / NULLIF(d.delivered + d.dead, 0), 4) AS success_rate_last_day, e.ordered
 	FROM eventmkt_data.endpoint e
 	CROSS JOIN (SELECT eventmkt.clock() AS now) c
 	CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM eventmkt.secret x WHERE x.endpoint = e.name
@@ -180,6 +183,7 @@ COMMENT ON COLUMN eventmkt_bi.endpoints.last_failure_at IS 'last try that failed
 COMMENT ON COLUMN eventmkt_bi.endpoints.last_error IS 'what was wrong then';
 COMMENT ON COLUMN eventmkt_bi.endpoints.max_in_flight IS 'most requests at a time';
 COMMENT ON COLUMN eventmkt_bi.endpoints.rate_limit IS 'most requests a second; NULL: no limit';
+COMMENT ON COLUMN eventmkt_bi.endpoints.ordered IS 'whether messages to one person go out strictly one after the other';
 COMMENT ON COLUMN eventmkt_bi.endpoints.open_deliveries IS 'messages queued, on the wire or being tried again';
 COMMENT ON COLUMN eventmkt_bi.endpoints.delivered_last_day IS 'messages delivered in the last day';
 COMMENT ON COLUMN eventmkt_bi.endpoints.dead_last_day IS 'messages given up in the last day';

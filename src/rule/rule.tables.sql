@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.endpoint (
 	disabled_reason text,
 	created_at	timestamptz NOT NULL
 );
+ALTER TABLE eventmkt_data.endpoint ADD COLUMN IF NOT EXISTS ordered bool NOT NULL DEFAULT false;	-- since data version 4
 COMMENT ON TABLE eventmkt_data.endpoint IS 'where deliveries go; made by an operator, its secret is in eventmkt.secret';
 
 CREATE TABLE IF NOT EXISTS eventmkt_data.rule (

@@ -26,8 +26,8 @@ emk_send_reserve(int32 endpoint_id)
 	emk_peer_refresh();
 	p = emk_peer_find(endpoint_id);
 	mono = emk_clock_monotonic();
-	/* those that wait already go first */
-	if (p == NULL || p->maybe || emk_peer_capacity(p, emk_clock_now(), mono, &when) <= 0)
+	/* those that wait already go first; whose turn it is at an ordered endpoint is asked by the claim */
+	if (p == NULL || p->maybe || p->ordered || emk_peer_capacity(p, emk_clock_now(), mono, &when) <= 0)
 	{
 		if (p != NULL)
 			p->maybe = true;

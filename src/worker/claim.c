@@ -2,6 +2,8 @@
  * claim.c: taking deliveries that are ready. Rows of endpoints that have room are locked (SKIP LOCKED), the gates are asked
  * once more, and what passes is marked in flight with our epoch. One statement each for a batch, whatever its size.
  *
+ * At an ordered endpoint only the head of a lane may go (deliver/lane.c); what is found ready but is not, is set behind.
+ *
  * The index delivery_ready is read from the low-water mark of each endpoint on, so that the dead entries of what was sent
  * before cost nothing; every five seconds the mark is put back and a row that became visible late is found.
  */
@@ -22,18 +24,22 @@
 
 #define SLACK			(2 * USECS_PER_SEC)
 #define HOLD_DISABLED	(60 * USECS_PER_SEC)	/* a delivery of a disabled rule is looked at again */
+#define PARK_AT_MOST	500
+#define PARK_FOR_ONE	32		/* rows that are looked at for one that was found to be behind */
 #define HOLD_BROKEN		(300 * USECS_PER_SEC)	/* one whose gates raised an error */
 
 static EmkPlan ready_plan = {
 	"SELECT d.id, d.endpoint_id, d.run_id, d.rule_id, d.rule, d.rule_version, d.profile_id, d.key, d.attempts, d.schedule, "
 	"d.body, d.event_id, d.started_at, d.due_at, d.depth, d.was IS NOT NULL, d.next_attempt_at, d.was OPERATOR(pg_catalog.=) 'delivered', "
-	"d.tid FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS e (endpoint_id, room, low) "
+	"d.tid, e.ordered AND d.rule_id OPERATOR(pg_catalog.<>) 0 AND (NOT d.ordered OR d.id OPERATOR(pg_catalog.<>) ("
+	EMK_LANE_HEAD("o.id", "d") ")) FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"pg_catalog.unnest($8)) AS e (endpoint_id, room, low, ordered) "
 	"CROSS JOIN LATERAL (SELECT x.ctid AS tid, x.* FROM eventmkt_data.delivery x "
 	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
 	"AND x.next_attempt_at OPERATOR(pg_catalog.>=) e.low AND x.next_attempt_at OPERATOR(pg_catalog.<=) $4 "
 	"AND x.node OPERATOR(pg_catalog.=) $5 AND x.id OPERATOR(pg_catalog.<>) ALL ($7) "
-	"ORDER BY x.next_attempt_at LIMIT e.room FOR UPDATE SKIP LOCKED) AS d LIMIT $6", 7,
-	{INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT2OID, INT8OID, UUIDARRAYOID}
+	"ORDER BY x.next_attempt_at LIMIT e.room FOR UPDATE SKIP LOCKED) AS d LIMIT $6", 8,
+	{INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT2OID, INT8OID, UUIDARRAYOID, BOOLARRAYOID}
 };
 static EmkPlan next_plan = {
 	"SELECT e.endpoint_id, (SELECT x.next_attempt_at FROM eventmkt_data.delivery x "
@@ -276,8 +282,28 @@ refuse(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
 	if (decided > 0)
 		emk_event_decide(d, decided, now);
 	for (int i = 0; i < n; i++)
+		final[i] = runs[i].verdict != EMK_PASS && runs[i].verdict != EMK_HOLD;
+	emk_claim_advance(sends, final, n, now);
+	for (int i = 0; i < n; i++)
 		if (runs[i].verdict != EMK_PASS)
 			emk_send_free_slot(sends[i]);
+}
+
+void
+emk_claim_advance(EmkSend **sends, const bool *ended, int n, TimestampTz now)
+{
+	const pg_uuid_t **ids = palloc(sizeof(pg_uuid_t *) * Max(n, 1));
+	int			k = 0;
+
+	for (int i = 0; i < n; i++)
+		if (ended[i] && sends[i]->peer->ordered && sends[i]->rule_id != 0)
+		{
+			ids[k++] = &sends[i]->id;
+			sends[i]->peer->maybe = true;
+		}
+	if (k > 0)
+		emk_lane_advance(ids, k, now);
+	pfree(ids);
 }
 
 /* ---- claiming ---- */
@@ -315,12 +341,14 @@ find_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now
 {
 	Datum	   *rooms = palloc(sizeof(Datum) * n);
 	Datum	   *lows = palloc(sizeof(Datum) * n);
-	Datum		args[7];
+	Datum	   *ordered = palloc(sizeof(Datum) * n);
+	Datum		args[8];
 
 	for (int i = 0; i < n; i++)
 	{
 		rooms[i] = Int32GetDatum(limits[i]);
 		lows[i] = TimestampTzGetDatum(peers[i]->low);
+		ordered[i] = BoolGetDatum(peers[i]->ordered);
 	}
 	args[0] = peer_array(peers, n);
 	args[1] = emk_spi_array(rooms, NULL, n, INT4OID);
@@ -329,6 +357,7 @@ find_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now
 	args[4] = Int16GetDatum(emk_setting_node());
 	args[5] = Int64GetDatum(total);
 	args[6] = emk_poison_skip(emk_clock_monotonic());
+	args[7] = emk_spi_array(ordered, NULL, n, BOOLOID);
 	return emk_spi_run(&ready_plan, args, NULL, false, 0);
 }
 
@@ -389,6 +418,33 @@ mark(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
 		emk_outbox_suppressed();
 }
 
+/* Is a row of ready_plan not the head of its lane? Unknown counts as such: parking looks again. */
+static bool
+is_behind(uint64 row)
+{
+	return emk_spi_bool(row, 20, true);
+}
+
+/* Sets behind what has to wait for others of its person, where such was found, so that nobody comes across it again. */
+static void
+park(EmkPeer **peers, const int *behind, int n, int limit, TimestampTz now)
+{
+	int32	   *ids = palloc(sizeof(int32) * n);
+	TimestampTz *lows = palloc(sizeof(TimestampTz) * n);
+	int			k = 0;
+
+	for (int i = 0; i < n; i++)
+		if (behind[i] > 0)
+		{
+			ids[k] = peers[i]->endpoint_id;
+			lows[k++] = peers[i]->low;
+		}
+	if (emk_lane_park(ids, lows, k, limit, now) == 0)
+		return;
+	for (int i = 0; i < n; i++)
+		peers[i]->maybe |= behind[i] > 0;
+}
+
 int
 emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now)
 {
@@ -396,7 +452,9 @@ emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampT
 	EmkSend   **sends;
 	EmkGateRun *runs;
 	EmkPeer   **drained = palloc(sizeof(EmkPeer *) * n);
+	int		   *behind = palloc0(sizeof(int) * n);
 	int			ndrained = 0;
+	int			nbehind = 0;
 	int			taken = 0;
 	int			passed = 0;
 
@@ -410,7 +468,12 @@ emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampT
 		int			got = 0;
 
 		for (uint64 r = 0; r < rows; r++)
-			got += emk_spi_int4(r, 2, 0) == peers[i]->endpoint_id;
+			if (emk_spi_int4(r, 2, 0) == peers[i]->endpoint_id)
+			{
+				got++;
+				behind[i] += is_behind(r);
+			}
+		nbehind += behind[i];
 		peers[i]->maybe = true;
 		if (got < limits[i] && rows < total)
 			drained[ndrained++] = peers[i];
@@ -420,6 +483,8 @@ emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampT
 		bool		isnull;
 		EmkPeer    *p = emk_peer_find(emk_spi_int4(r, 2, 0));
 
+		if (is_behind(r))
+			continue;
 		sends[taken] = fill(r, p);
 		if (sends[taken] == NULL)
 			break;
@@ -437,6 +502,8 @@ emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampT
 	}
 	if (ndrained > 0)
 		find_next(drained, ndrained, now);
+	if (nbehind > 0)
+		park(peers, behind, n, Min(PARK_AT_MOST, PARK_FOR_ONE * nbehind + (int) rows), now);
 	return passed;
 }
 

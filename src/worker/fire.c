@@ -189,6 +189,27 @@ put_in_order(EmkRun **runs, int n)
 	pfree(turns);
 }
 
+/* What waited for a message that a late event has cancelled may go, at an ordered endpoint. */
+static void
+advance(const EmkPass *p)
+{
+	const pg_uuid_t **ids = NULL;
+	int			n = 0;
+
+	for (int i = 0; i < p->decisions.n; i++)
+	{
+		const EmkDecision *d = &p->decisions.v[i];
+
+		if (d->delivery_id == NULL || strcmp(d->outcome, "cancelled") != 0)
+			continue;
+		if (ids == NULL)
+			ids = palloc(sizeof(pg_uuid_t *) * p->decisions.n);
+		ids[n++] = d->delivery_id;
+	}
+	if (emk_lane_advance(ids, n, p->now) > 0)
+		emk_wake_at_commit();
+}
+
 void
 emk_worker_fire(EmkPass *p)
 {
@@ -234,6 +255,7 @@ emk_worker_fire(EmkPass *p)
 	if (p->nout > 0)
 		EMK_PAUSE_POINT("outbox_written");
 	emk_send_adopt(p->out, p->nout);
+	advance(p);
 	emk_event_decide(p->decisions.v, p->decisions.n, p->now);
 	EMK_PAUSE_POINT("decided");
 }

@@ -45,7 +45,7 @@ static Oid	secret_relid = InvalidOid;
 static EmkPlan load_plan = {
 	"SELECT e.endpoint_id, e.name, e.url, e.headers, e.method, e.timeout_ms, e.max_in_flight, e.rate_limit, e.schedule, "
 	"e.give_up_after, e.enabled, s.failures, s.failing_since, s.open_until, s.last_success_at, s.last_failure_at, s.last_error, "
-	"'eventmkt.secret'::pg_catalog.regclass::pg_catalog.oid "
+	"'eventmkt.secret'::pg_catalog.regclass::pg_catalog.oid, e.ordered "
 	"FROM eventmkt_data.endpoint e LEFT JOIN eventmkt_data.endpoint_state s "
 	"ON s.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id", 0, {0}
 };
@@ -205,6 +205,7 @@ load_one(uint64 row)
 	p->target = make_target(row, url, &p->hold, &p->literal);
 	p->max_in_flight = emk_spi_int4(row, 7, 1);
 	p->rate_limit = emk_spi_int4(row, 8, 0);
+	p->ordered = emk_spi_bool(row, 19, false);
 	p->give_up_after = give_up->time + (give_up->day + give_up->month * INT64CONST(30)) * USECS_PER_DAY;
 	load_schedule(p, row);
 	p->nsecrets = 0;

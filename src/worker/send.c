@@ -50,6 +50,7 @@
 #define AFTER_POISON	5000		/* a batch failed because of one of its rows: a smaller one is tried */
 #define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
+#define HEAL_AT_MOST	1000		/* lanes of a look */
 #define DRAIN_FOR		(USECS_PER_SEC / 2)	/* what was open at a planned stop may be answered for so long */
 #define LOOKUP_LINGERS	(30 * USECS_PER_SEC)	/* a look-up that was given up keeps its thread no longer */
 #define MAX_LINGERING	256
@@ -74,6 +75,7 @@ static int64 lost_at = 0;
 static int64 retry_at = 0;			/* monotonic: after an error, not before */
 static int64 backoff = 0;
 static bool draining = false;
+static bool first = false;			/* of the workers of this database */
 static EmkStage stage = EMK_STAGE_OTHER;	/* what the transaction under way is at */
 static int64 deadline = PG_INT64_MAX;	/* monotonic: emk_send_wait() returns then */
 static int64 offset = 0;			/* of business time, as of the last transaction */
@@ -500,6 +502,8 @@ work(int64 mono, bool scan, int *settled)
 		{
 			polled_at = mono;
 			scan = sweep = true;
+			if (first && emk_lane_heal(HEAL_AT_MOST, now) > 0)
+				emk_wake_at_commit();	/* their endpoints may be others', and there may be more */
 		}
 		/* what a long transaction put lies below the marks when it commits */
 		begun = emk_clock_monotonic();
@@ -787,6 +791,7 @@ emk_send_start(int slot, int slots)
 	}
 	emk_birth_init();
 	emk_send_nslots = capacity;
+	first = slot == 0;
 	emk_peer_init(slot, slots);
 	emk_settle_init();
 	begin();

@@ -30,6 +30,7 @@ typedef struct EmkPeer
 	int			nschedule;
 	int32	   *schedule;
 	bool		enabled;
+	bool		ordered;		/* strict order by person, see deliver/lane.c */
 	bool		exists;			/* false: dropped, kept until nothing is under way */
 	bool		literal;		/* no name is looked up */
 	const char *hold;			/* why nothing is sent though it is enabled, or NULL; static text */
@@ -149,6 +150,8 @@ extern void emk_peer_init(int slot, int slots);
 extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
 extern int	emk_claim_lost(int max, bool shuffle, TimestampTz now);
 extern void emk_claim_orphans(TimestampTz now);
+/* Of n deliveries each that `ended` lets the next of its person go, where its endpoint is ordered. */
+extern void emk_claim_advance(EmkSend **sends, const bool *ended, int n, TimestampTz now);
 
 /*
  * poison.c: rows that cannot be settled or claimed, because something that is not ours (a trigger, a constraint) raises an error

@@ -315,6 +315,7 @@ emk_settle_done(int64 mono, TimestampTz now)
 	EmkSend   **sends = palloc(sizeof(EmkSend *) * Max(emk_poison_limit(EMK_STAGE_SETTLE), 1));
 	int			n = emk_poison_pick(sends, mono);
 	bool	   *stored = palloc(Max(n, 1));
+	bool	   *ended = palloc(Max(n, 1));
 
 	if (n == 0)
 		return 0;
@@ -323,6 +324,9 @@ emk_settle_done(int64 mono, TimestampTz now)
 	decide(sends, n, stored, now);
 	EMK_PAUSE_POINT("settle_decided");
 	release_held(sends, n, stored, now);
+	for (int i = 0; i < n; i++)
+		ended[i] = stored[i] && strcmp(status_of(sends[i]), "retrying") != 0;
+	emk_claim_advance(sends, ended, n, now);
 	for (int i = 0; i < n; i++)
 	{
 		EmkSend    *s = sends[i];

@@ -36,6 +36,12 @@ UNION ALL
 UNION ALL
 	SELECT 'never_due', d.id::text, d.status FROM d JOIN eventmkt_data.endpoint e USING (endpoint_id)
 	WHERE d.status IN ('queued', 'retrying') AND d.next_attempt_at = 'infinity' AND e.enabled AND e.disabled_reason IS NULL
+		AND NOT (d.ordered AND e.ordered AND EXISTS (SELECT FROM eventmkt_data.delivery o WHERE o.endpoint_id = d.endpoint_id
+			AND o.profile_id = d.profile_id AND o.ordered AND o.id <> d.id
+			AND (o.status = 'in_flight' OR o.status IN ('queued', 'retrying') AND o.id < d.id)))
+UNION ALL
+	SELECT 'two_of_a_person_in_flight', min(id::text), count(*)::text FROM d WHERE ordered AND status = 'in_flight'
+	GROUP BY endpoint_id, profile_id HAVING count(*) > 1
 UNION ALL
 	SELECT 'ended_without_time', id::text, status FROM d WHERE ended AND settled_at IS NULL
 UNION ALL
