@@ -23,7 +23,8 @@ my @clients;
 # asks in spite of a server that is going down or coming up; undef when it could not
 sub try_sql
 {
-	my ($rc, $out) = $node->psql('postgres', "SET client_min_messages = error; $_[0]", on_error_die => 0, timeout => 30);
+	# a psql that dies before it has read all breaks our pipe
+	my ($rc, $out) = eval { $node->psql('postgres', "SET client_min_messages = error; $_[0]", on_error_die => 0) };
 	return defined $rc && $rc == 0 ? $out : undef;
 }
 
