@@ -82,9 +82,6 @@ for my $round (1 .. $rounds)
 	is("@missed", '', "round $round: a process was killed at each of " . @points . ' points');
 	wait_for(sub { defined try_sql('SELECT 1') }, 30) or last;
 	is(violations($node, redeliver => 1), '', "round $round: state machine");
-	# the sinks' journals grow: so does the check, which is made for every fifth round
-	next if $round % 5 != 0 || $round == $rounds;
-	is(check_safety($node, $sink, redeliver => 1, max_duplicates => 1e9), '', "round $round: safety rule so far");
 }
 pause_at($node);
 $_->end for @clients;

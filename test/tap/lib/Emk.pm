@@ -339,12 +339,11 @@ sub check_safety
 		pending => 'pending_trigger', work => 'work');
 	my @args = ('--sink', map { $_->{journal} } ref $sinks eq 'ARRAY' ? @$sinks : $sinks);
 
-	for my $table (sort keys %source)
-	{
-		run_psql($node, $db, '-o', "$dir/$table",
-			'-c', "SELECT pg_catalog.to_jsonb(t)::text FROM eventmkt_data.$source{$table} t");
-		push @args, "--$table", "$dir/$table";
-	}
+	# one snapshot of all, so that it may be asked at any moment
+	PostgreSQL::Test::Utils::append_to_file("$dir/dump", join '', "BEGIN ISOLATION LEVEL REPEATABLE READ;\n",
+		(map { "\\o $dir/$_\nSELECT pg_catalog.to_jsonb(t)::text FROM eventmkt_data.$source{$_} t;\n" } sort keys %source), "COMMIT;\n");
+	run_psql($node, $db, '-f', "$dir/dump");
+	push @args, map { ("--$_", "$dir/$_") } sort keys %source;
 	if (my $client = delete $opts{client})
 	{
 		my $file = ref $client ? "$dir/client" : $client;
