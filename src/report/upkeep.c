@@ -435,6 +435,15 @@ emk_report_property_value(struct varlena *properties, const char *name, int len,
 	return property_number((Jsonb *) properties, name, len, value) != NULL;
 }
 
+/* Is it {} (no scalar is as short)? That is told by its size, without a copy. */
+static bool
+is_empty(Datum properties)
+{
+	struct varlena *p = (struct varlena *) DatumGetPointer(properties);
+
+	return !VARATT_IS_EXTERNAL(p) && !VARATT_IS_COMPRESSED(p) && VARSIZE_ANY_EXHDR(p) <= sizeof(uint32);
+}
+
 PG_FUNCTION_INFO_V1(emk_report_timeline_key);
 Datum
 emk_report_timeline_key(PG_FUNCTION_ARGS)
@@ -442,7 +451,7 @@ emk_report_timeline_key(PG_FUNCTION_ARGS)
 	const char *key;
 	int			len;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) ||
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || is_empty(PG_GETARG_DATUM(0)) ||
 		!emk_report_property_key(PG_GETARG_VARLENA_P(0), VARDATA_ANY(PG_GETARG_TEXT_PP(1)),
 								 VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), &key, &len))
 		PG_RETURN_NULL();
@@ -456,7 +465,7 @@ emk_report_timeline_value(PG_FUNCTION_ARGS)
 	Numeric		number = NULL;
 	int64		value;
 
-	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1))
+	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1) && !is_empty(PG_GETARG_DATUM(0)))
 		number = property_number(PG_GETARG_JSONB_P(0), VARDATA_ANY(PG_GETARG_TEXT_PP(1)),
 								 VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), &value);
 	if (number == NULL)

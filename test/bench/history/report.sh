@@ -1,14 +1,16 @@
-# report.sh: RESULTS.md and the two plots, from $WORK/times ("question side ms") and $WORK/growth ("events question ms")
-of() { grep "^$1 $2 " "$WORK/times" | cut -d' ' -f3 | median; }
+# report.sh: RESULTS.md and the two plots, from what runs left in $FIGURES: facts, times ("question side ms") and memory of the last
+# comparison, growth ("events question ms") of the last curve; what is not there is left out. notes.md is put behind the figures.
+of() { grep "^$1 $2 " "$FIGURES/times" | cut -d' ' -f3 | median; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f", a / b}'; }
-grown() { grep "^$1 $2 " "$WORK/growth" | cut -d' ' -f3 | median; }
+grown() { grep "^$1 $2 " "$FIGURES/growth" | cut -d' ' -f3 | median; }
 mb() { awk -v b="$1" 'BEGIN {printf "%.0f MB", b / 1048576}'; }
+rate() { awk -v n="$1" -v ms="$2" 'BEGIN {printf "%.2f", n / ms / 1000}'; }
 
-{
-	echo "# Questions over history"
-	echo
-	echo "$EVENTS events of $PROFILES people; $(psql -qAtX -c 'SHOW server_version' | cut -d' ' -f1 | sed 's/^/PostgreSQL /'), ClickHouse 18.16, DuckDB 1.5, two threads each on $(nproc) cores,"
-	echo "the load of the machine at the end was $(cut -d' ' -f1 /proc/loadavg). Medians of $ROUNDS rounds, milliseconds. All sides gave the same answers."
+compared() {
+	local EVENTS PROFILES HEAP TOTAL TL_SIZE ALL_PACK_MS ROUNDS LOAD CORES SERVER q t c d l a e p
+	. "$FIGURES/facts"
+	echo "$EVENTS events of $PROFILES people; PostgreSQL $SERVER, ClickHouse 18.16, DuckDB 1.5, two threads each on $CORES cores,"
+	echo "the load of the machine at the end was $LOAD. Medians of $ROUNDS rounds, milliseconds. All sides gave the same answers."
 	echo
 	echo "| question | timelines | ClickHouse | ratio | DuckDB | ratio | two days in the event table | to packed rows in turns | to ClickHouse | aggregates over events | plain SQL | ratio |"
 	echo "|---|---|---|---|---|---|---|---|---|---|---|---|"
@@ -22,23 +24,41 @@ mb() { awk -v b="$1" 'BEGIN {printf "%.0f MB", b / 1048576}'; }
 	echo "|---|---|"
 	echo "| events: heap, with indexes | $(mb "$HEAP"), $(mb "$TOTAL") |"
 	echo "| timelines with key and value | $(mb "$TL_SIZE"), $(ratio "$TL_SIZE" "$HEAP") of the heap |"
-	echo "| packing, one process | $(awk -v n="$EVENTS" -v ms="$ALL_PACK_MS" 'BEGIN {printf "%.2f million events/s", n / ms / 1000}') |"
+	echo "| packing, one process | $(rate "$EVENTS" "$ALL_PACK_MS") million events/s |"
 	echo
 	echo "| memory of a question: peak of all its processes above the idle server, work_mem 16 MB | MB |"
 	echo "|---|---|"
-	sed 's/^\(.*\) \(-\{0,1\}[0-9]*\)$/| \1 | \2 |/' "$WORK/memory"
-	if [ -s "$WORK/growth" ]; then
+	sed 's/^\(.*\) \(-\{0,1\}[0-9]*\)$/| \1 | \2 |/' "$FIGURES/memory"
+}
+
+sizes() { cut -d' ' -f1 "$FIGURES/growth" | sort -nu; }
+curve() {
+	local n
+	echo
+	echo "Growth: timelines packed from the same generator's events, milliseconds a question, medians of five."
+	echo
+	echo "| events | funnel | abandoned | views | packing, million events/s |"
+	echo "|---|---|---|---|---|"
+	for n in $(sizes); do
+		printf '| %s | %.0f | %.0f | %.0f | %s |\n' "$n" "$(grown "$n" funnel)" "$(grown "$n" abandoned)" "$(grown "$n" views)" "$(rate "$n" "$(grown "$n" pack)")"
+	done
+}
+
+{
+	echo "# Questions over history"
+	echo
+	[ ! -s "$FIGURES/facts" ] || compared
+	[ ! -s "$FIGURES/growth" ] || curve
+	if [ -s "$HERE/notes.md" ]; then
 		echo
-		echo "| events | funnel | abandoned | views |"
-		echo "|---|---|---|---|"
-		for n in $GROWTH; do
-			printf '| %s | %.0f | %.0f | %.0f |\n' "$n" "$(grown "$n" funnel)" "$(grown "$n" abandoned)" "$(grown "$n" views)"
-		done
+		cat "$HERE/notes.md"
 	fi
 } > "$WORK/RESULTS.md"
 cat "$WORK/RESULTS.md"
 
 svg_open() { echo "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"$1\" font-family=\"sans-serif\" font-size=\"12\"><rect width=\"720\" height=\"$1\" fill=\"#fff\"/><text x=\"20\" y=\"24\" font-size=\"15\">$2</text>"; }
+rm -f "$WORK"/*.svg
+if [ -s "$FIGURES/facts" ]; then
 for q in funnel abandoned views; do for s in timeline ch duck; do echo "$q $s $(of $q $s)"; done; done | awk '
 	{q[NR] = $1; s[NR] = $2; v[NR] = $3; if ($3 > max) max = $3}
 	END {
@@ -52,9 +72,10 @@ for q in funnel abandoned views; do for s in timeline ch duck; do echo "$q $s $(
 			y += 20; if (i % 3 == 0) y += 10
 		}
 	}' > "$WORK/bars"
-{ svg_open 310 "The same questions over $EVENTS events"; cat "$WORK/bars"; echo "</svg>"; } > "$WORK/compare.svg"
-if [ -s "$WORK/growth" ]; then
-	for n in $GROWTH; do for q in funnel abandoned views; do echo "$n $q $(grown "$n" $q)"; done; done | awk '
+{ svg_open 310 "The same questions over $(sed -n 's/.*EVENTS=\([0-9]*\).*/\1/p' "$FIGURES/facts") events"; cat "$WORK/bars"; echo "</svg>"; } > "$WORK/compare.svg"
+fi
+if [ -s "$FIGURES/growth" ]; then
+	for n in $(sizes); do for q in funnel abandoned views; do echo "$n $q $(grown "$n" $q)"; done; done | awk '
 		{n[NR] = $1; q[NR] = $2; v[NR] = $3; if ($1 > mx) mx = $1; if ($3 > my) my = $3}
 		END {
 			c["funnel"] = "#1b7f4b"; c["abandoned"] = "#2563a8"; c["views"] = "#b0452c"
