@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "report/backtest.h"
+#include "report/report.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -24,6 +25,8 @@
 #define ROW_COLUMNS 10
 #define SAMPLE_EVENTS 2000000	/* estimate_rule(): where history has more, some people are asked for all */
 #define ROWS_NAME "backtest_rows"
+#define HINT_MS 500				/* what making a disabled rule may take longer for its estimate */
+#define HINT_EVENTS 200000		/* where history has more, some people are asked for all */
 
 /* What a call works with */
 typedef struct Call
@@ -151,17 +154,17 @@ refuse_null_rule(FunctionCallInfo fcinfo)
 }
 
 static void
-run(Call *c)
+run(EmkBacktest *b, EmkBacktestRow row, void *arg)
 {
 	EmkBacktestData data = {{{0}}};
 	int			level = NewGUCNestLevel();
 
-	c->b.row = put_row;
-	c->b.arg = c;
+	b->row = row;
+	b->arg = arg;
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	emk_report_backtest_read(&c->b, &data);
+	emk_report_backtest_read(b, &data);
 	AtEOXact_GUC(true, level);
-	emk_report_backtest_part(&c->b, &data);
+	emk_report_backtest_part(b, &data);
 }
 
 PG_FUNCTION_INFO_V1(emk_report_backtest_sql);
@@ -182,7 +185,7 @@ emk_report_backtest_sql(PG_FUNCTION_ARGS)
 	read_rules(fcinfo, &c.b);
 	set_span(&c.b, time_arg(fcinfo, 1, "\"from\""), PG_ARGISNULL(2) ? emk_clock_now() : PG_GETARG_TIMESTAMPTZ(2),
 			 PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3));
-	run(&c);
+	run(&c.b, put_row, &c);
 	SPI_finish();
 	emk_owner_leave(&owner);
 	return (Datum) 0;
@@ -284,7 +287,7 @@ emk_report_backtest_summary(PG_FUNCTION_ARGS)
 	set_span(&c.b, time_arg(fcinfo, 1, "\"from\""), PG_ARGISNULL(2) ? emk_clock_now() : PG_GETARG_TIMESTAMPTZ(2),
 			 PG_ARGISNULL(6) ? NULL : PG_GETARG_INTERVAL_P(6));
 	make_rows(&c);
-	run(&c);
+	run(&c.b, put_row, &c);
 	for (int i = 0; i < 3; i++)
 	{
 		nulls[i] = PG_ARGISNULL(3 + i) ? 'n' : ' ';
@@ -328,6 +331,71 @@ put_estimates(Call *c, ReturnSetInfo *rsinfo)
 	}
 }
 
+/* ---- what a rule that was just made would do ---- */
+
+typedef struct Volume
+{
+	EmkBacktest b;
+	const EmkRule *rule;
+	int64		sends;
+	int64		people;
+	char		last[EMK_MAX_ID_BYTES + 1]; /* whose rows come now */
+} Volume;
+
+static void
+count_row(void *arg, const EmkDecision *d, TimestampTz decided_at)
+{
+	Volume	   *v = arg;
+
+	if (strcmp(d->outcome, "delivered") != 0 && strcmp(d->outcome, "recorded") != 0)
+		return;
+	v->sends++;
+	if (strcmp(v->last, d->profile_id) == 0)
+		return;
+	v->people++;
+	strlcpy(v->last, d->profile_id, sizeof(v->last));
+}
+
+static void
+measure(void *arg)
+{
+	Volume	   *v = arg;
+	TimestampTz now = emk_clock_now();
+
+	add_rule(&v->b, v->rule);
+	set_span(&v->b, now - 30 * USECS_PER_DAY, now, NULL);
+	emk_spi_run(&size_plan, NULL, NULL, true, 1);
+	v->b.every = Max(1, emk_spi_int8(0, 1, 0) / HINT_EVENTS);
+	run(&v->b, count_row, v);
+}
+
+/*
+ * A rule that is made disabled is one that somebody still thinks about: it is said what it would have sent. Of one that is enabled nothing
+ * is said, for then scripts make it, and nobody reads that.
+ */
+static void
+tell_volume(const EmkRule *rule)
+{
+	Volume		v = {.rule = rule};
+	char	   *failed = emk_guard_run(HINT_MS, "the estimate", measure, &v);
+
+	if (failed != NULL)
+		ereport(NOTICE,
+				(errmsg("what rule \"%s\" would send was not estimated: %s", rule->name, failed),
+				 errhint("Ask eventmkt.estimate_rule(), which takes the time that it needs.")));
+	else if (v.b.people > 0)
+		ereport(NOTICE,
+				(errmsg("rule \"%s\" would have sent %s%lld messages to %lld people in the last 30 days", rule->name,
+						v.b.every > 1 ? "about " : "", (long long) (v.sends * v.b.every), (long long) (v.people * v.b.every)),
+				 errhint("Ask eventmkt.backtest() who would have got them.")));
+}
+
+void
+emk_report_init_backtest(void)
+{
+	emk_rule_set_estimator(tell_volume);
+}
+
 PG_FUNCTION_INFO_V1(emk_report_estimate_rule);
 /* eventmkt.estimate_rule(rule, over) → the volume of a month */
 Datum
@@ -354,7 +422,7 @@ emk_report_estimate_rule(PG_FUNCTION_ARGS)
 	emk_spi_run(&size_plan, NULL, NULL, true, 1);
 	c.b.every = Max(1, emk_spi_int8(0, 1, 0) / SAMPLE_EVENTS);
 	make_rows(&c);
-	run(&c);
+	run(&c.b, put_row, &c);
 	ask_rows(&c, estimate_query, 0, NULL, NULL, NULL);
 	put_estimates(&c, rsinfo);
 	tuplestore_end(c.rows);

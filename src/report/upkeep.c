@@ -250,6 +250,7 @@ void
 emk_report_init(void)
 {
 	emk_worker_add_upkeep(upkeep);
+	emk_report_init_backtest();
 }
 
 PG_FUNCTION_INFO_V1(emk_report_pack_timelines);

@@ -234,6 +234,14 @@ retire_current(EmkRuleSpec *spec)
 	return was_enabled;
 }
 
+static void (*estimator) (const EmkRule *rule) = NULL;
+
+void
+emk_rule_set_estimator(void (*fn) (const EmkRule *rule))
+{
+	estimator = fn;
+}
+
 int32
 emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled)
 {
@@ -271,6 +279,8 @@ emk_rule_define(FunctionCallInfo fcinfo, bool replace, bool *newly_enabled)
 		emk_rule_check_crowd(rule->rule_id);
 	}
 	emk_rule_advise(rule);
+	if (!rule->enabled && estimator != NULL)
+		estimator(rule);
 	SPI_finish();
 	emk_owner_leave(&owner);
 	if (newly_enabled)

@@ -80,6 +80,8 @@ extern void emk_rule_sync_all(void);
  */
 extern const EmkRule *emk_rule_peek(const char *name);
 extern const EmkRule *emk_rule_draft(Jsonb *definition);
+/* Called after a rule was made or replaced and is disabled, to say what it would do; inside SPI, as the owner. */
+extern void emk_rule_set_estimator(void (*fn) (const EmkRule *rule));
 
 /*
  * An inactivity rule: the same event (or, for '*', any event) restarts the delay and nothing else matters, so one run a

@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.membership (
 	since		timestamptz NOT NULL,			-- when it was seen; of those found while it was filled, when they were found
 	PRIMARY KEY (segment_id, profile_id)
 );
+-- counts read the index alone where the visibility map is fresh
+ALTER TABLE eventmkt_data.membership SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
 COMMENT ON TABLE eventmkt_data.membership IS 'who is in a tracked segment';
 CREATE TABLE IF NOT EXISTS eventmkt_data.membership_past (
 	segment_id	int NOT NULL,

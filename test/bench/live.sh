@@ -70,9 +70,31 @@ before=$(sql -c "SELECT count(*) FROM eventmkt_data.segment_work")
 happen "'Other ' || i % 30"
 row "100 live segments: an event that does not matter, rows of work" le 0 "$(($(sql -c "SELECT count(*) FROM eventmkt_data.segment_work") - before))" "" "" "" ""
 
+# ask SEGMENT prepared|plain: sets CPU, µs of a backend that decides one profile by the segment's view
+ask() {
+	local i
+	CPU=$({
+		echo "PREPARE w(text) AS SELECT true FROM eventmkt_bi.\"segment_$1\" WHERE profile_id = \$1;"
+		echo "SET plan_cache_mode = force_generic_plan; EXECUTE w('p1'); EXECUTE w('p2');"
+		echo "SELECT 'cpu ' || (string_to_array(pg_read_file('/proc/self/schedstat'), ' '))[1];"
+		for ((i = 100; i < 300; i++)); do
+			if [ "$2" = prepared ]; then echo "EXECUTE w('p$i');"; else echo "SELECT true FROM eventmkt_bi.\"segment_$1\" WHERE profile_id = 'p$i';"; fi
+		done
+		echo "SELECT 'cpu ' || (string_to_array(pg_read_file('/proc/self/schedstat'), ' '))[1];"
+	} | sql -f - | awk '$1 == "cpu" {if (n++) printf "%.0f", ($2 - c) / 200000; c = $2}')
+}
+ask 'did 3' prepared && row "segment view for one profile of 60 weekly partitions, prepared, window of 30 days" le 300 "$CPU" µs "" "" ""
+ask 'did 3' plain && row "the same, unprepared" le 3000 "$CPU" µs "" "" ""
+for segment in 'often 1' 'lapsing 20'; do
+	ask "$segment" prepared && prepared=$CPU
+	ask "$segment" plain && note "the view of '$segment' (60 days; 200 days and an absence of 30) for one profile: $prepared µs prepared, $CPU µs unprepared"
+done
+
 sql -c "SELECT eventmkt.create_segment('many', on_event => 'Never', track_membership => true)" >/dev/null
 sql -c "INSERT INTO eventmkt_data.membership SELECT segment_id, 'profile-' || i, eventmkt.clock() FROM eventmkt_data.segment, generate_series(1, $members) i
 	WHERE name = 'many'" -c "VACUUM ANALYZE"
 ms=$(for ((i = 0; i < 7; i++)); do sql -c '\timing on' -c "SELECT count(*) FROM eventmkt_bi.members WHERE segment = 'many'" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p'; done | median)
 row "live membership count of $members" le 50 "$ms" ms "" "" ""
+ms=$(for ((i = 0; i < 7; i++)); do sql -c '\timing on' -c "SELECT members FROM eventmkt_bi.segments WHERE name = 'many'" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p'; done | median)
+note "the size that is kept, from eventmkt_bi.segments: $ms ms"
 pg_down
