@@ -167,8 +167,12 @@ emk_analytics_find_cadence(const int64 *at, int64 n, EmkCadence *out)
 	out->gap = 0;
 	out->last = n > 0 ? at[n - 1] : 0;
 	for (int64 i = 1; i < n; i++)
+	{
 		if (at[i] > at[i - 1])
 			gaps[ngaps++] = (int64) ((uint64) at[i] - (uint64) at[i - 1]) & PG_INT64_MAX;
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
 	out->times += ngaps;
 	if (ngaps > 0)
 	{
