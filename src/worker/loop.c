@@ -9,10 +9,6 @@
  * It sleeps until the earliest of: the next run's wake time, the next delivery, curl's sockets and timers, the latch, the safety
  * poll. A turn that only a socket woke looks neither for work nor for runs.
  *
- * low water: due runs that ended leave dead entries at the head of the wake index, so the scan starts at `low`, the oldest wake
- * time that can be there as far as this worker knows; what it puts itself lowers it. Others may put older ones too: a scan starts
- * at the beginning again whenever that takes less than a hundredth of the time since it last did.
- *
  * A batch that fails is halved until it is one row, and a row that fails alone three times is set aside (quarantine). Faults of the
  * server (no space, no memory, shutdown, locks) are waited out instead.
  */
@@ -34,8 +30,6 @@
 #define MAINTAIN_RETRY (15 * USECS_PER_SEC)	/* somebody held the partitions */
 #define RETRIES_ALONE 3
 #define REPORT_EVERY (10 * USECS_PER_SEC)
-#define SWEEP_SHARE 100
-#define COST_OF_ONE 30			/* microseconds to take a due run; what a scan costs beyond is for dead entries */
 #define AFTER_FAILURE (USECS_PER_SEC / 20)
 
 /* One of the two phases of a turn, with what it learnt from failures */
@@ -56,9 +50,8 @@ static Phase segment_phase = {"segments", BATCH_MAX};
 static Phase later_phase = {"timelines", 1};
 static int	my_slot;
 static int	my_slots;
-static TimestampTz low = DT_NOBEGIN;	/* no run that I know of wakes before */
+static EmkDueScan due_scan = {DT_NOBEGIN};
 static TimestampTz next_wake = DT_NOBEGIN;	/* of a run; DT_NOBEGIN: look */
-static int64 next_sweep = 0;	/* monotonic: when `low` may be forgotten */
 static TimestampTz next_segment = DT_NOBEGIN;	/* when segments have something to do by themselves */
 static int64 next_maintain = 0;
 static int64 next_later = 0;
@@ -121,7 +114,7 @@ learn(Phase *phase, const ErrorData *e)
 		ereport(LOG,
 				(errmsg("eventmkt: a batch of %s failed with SQLSTATE %s and will be tried again", phase->name,
 						unpack_sql_state(e->sqlerrcode))));
-	low = next_wake = DT_NOBEGIN;	/* what they were raised past may be there still */
+	due_scan.low = next_wake = DT_NOBEGIN;	/* what they were raised past may be there still */
 	if (emk_worker_is_server_fault(e->sqlerrcode))
 		phase->not_before = now + USECS_PER_SEC / 5;
 	else if (phase->batch > 1)
@@ -220,26 +213,13 @@ static int
 take_due(int batch)
 {
 	EmkPass		p = {emk_clock_now(), emk_send_lease()};
-	int64		begun = emk_clock_monotonic();
-	bool		sweep = begun >= next_sweep;
-	TimestampTz lowest = emk_trigger_lowest_put();
-	TimestampTz next;
-	int			n;
+	bool		whole;
+	int			n = emk_worker_take_due(&due_scan, batch, &p, &whole);
 
-	low = sweep ? DT_NOBEGIN : Min(low, lowest);
-	n = emk_trigger_take_due(batch, low, p.now, &p.due);
 	if (n > 0)
 		EMK_PAUSE_POINT("due_taken");
-	if (sweep)
-	{
-		int64		cost = emk_clock_monotonic() - begun - (int64) n * COST_OF_ONE;
-
-		next_sweep = begun + SWEEP_SHARE * Max(cost, 0);
-	}
 	fire(&p);
-	lowest = emk_trigger_lowest_put();
-	next = emk_trigger_next_wake(Min(low, lowest));
-	low = next_wake = Min(lowest, next);	/* Min() asks for its arguments more than once */
+	next_wake = emk_worker_due_taken(&due_scan);
 	return n;
 }
 
@@ -357,7 +337,7 @@ emk_worker_loop(int slot, int slots)
 
 	my_slot = slot;
 	my_slots = slots;
-	next_sweep = next_maintain = next_later = 0;
+	due_scan.next_sweep = next_maintain = next_later = 0;
 	next_wake = next_segment = DT_NOBEGIN;
 	emk_send_start(slot, slots);
 	while (emk_worker_go_on())

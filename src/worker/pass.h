@@ -18,6 +18,19 @@ typedef struct EmkPass
 	int			nout;
 } EmkPass;
 
+/* due.c: where the next scan for due runs begins; {DT_NOBEGIN} at first, and whenever what was taken came back */
+typedef struct EmkDueScan
+{
+	TimestampTz low;			/* no run that this process knows of wakes before */
+	int64		next_sweep;		/* monotonic: when a scan begins at the beginning again */
+} EmkDueScan;
+
+/* Takes up to `max` due runs into p->due, the oldest first; *whole: the scan was one from the beginning. Returns how many. */
+extern int	emk_worker_take_due(EmkDueScan *scan, int max, EmkPass *p, bool *whole);
+
+/* After those were decided: raises the mark; returns when the next run wakes, DT_NOEND for never. */
+extern TimestampTz emk_worker_due_taken(EmkDueScan *scan);
+
 /* Decides p->due: gates, lateness, outbox; writes decisions, deliveries and the runs that wait on. */
 extern void emk_worker_fire(EmkPass *p);
 

@@ -93,6 +93,31 @@ emk_worker_maintain(TimestampTz now, int tries, bool *done)
 	return more;
 }
 
+/*
+ * Due runs from the mark of this session's earlier calls. A mark is only a guess (a call that was rolled back has raised it too), so
+ * a scan that comes short is made again from the beginning: a pass misses nothing.
+ */
+static int
+handle_due(int max)
+{
+	static EmkDueScan scan = {DT_NOBEGIN};
+	bool		whole = false;
+	int			n = 0;
+
+	while (n < max && !whole)
+	{
+		EmkPass		p = {emk_clock_now()};
+		int			taken = emk_worker_take_due(&scan, max - n, &p, &whole);
+
+		emk_worker_fire(&p);
+		(void) emk_worker_due_taken(&scan);
+		if (!whole && n + taken < max)
+			scan.next_sweep = 0;
+		n += taken;
+	}
+	return n;
+}
+
 /* Members of segments, then work rows and due runs, at most `max` together; the first is as much again at most. */
 static int
 handle(int max, bool *more)
@@ -106,11 +131,7 @@ handle(int max, bool *more)
 
 	emk_worker_fire(&p);
 	if (worked < max)
-	{
-		p = (EmkPass) {emk_clock_now()};
-		due = emk_trigger_take_due(max - worked, DT_NOBEGIN, p.now, &p.due);
-		emk_worker_fire(&p);
-	}
+		due = handle_due(max - worked);
 	*more = worked + due + segments + told > 0;
 	return worked + due + segments + told;
 }
