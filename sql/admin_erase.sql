@@ -89,7 +89,7 @@ BEGIN
 			WHEN a.atttypid = '"char"'::regtype THEN quote_literal('e')
 			WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) THEN '77'
 			ELSE 'NULL' END, ', ') AS vals
-		  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 		 WHERE c.relnamespace = 'eventmkt_data'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 		   AND EXISTS (SELECT FROM pg_attribute p WHERE p.attrelid = c.oid AND (p.attname IN ('profile_id', 'user_id', 'from_id', 'alias')
 				OR (c.relname, p.attname) IN (('attempt', 'delivery_id'), ('segment_state', 'fill_at'))))

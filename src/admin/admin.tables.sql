@@ -8,4 +8,4 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.access (
 COMMENT ON TABLE eventmkt_data.access IS 'what grant_access() gave; init() gives it again after the extension was re-created';
 
 -- health() counts the latest dead letters
-CREATE INDEX IF NOT EXISTS delivery_dead ON eventmkt_data.delivery (settled_at) WHERE status = 'dead';
+CREATE INDEX IF NOT EXISTS delivery_dead ON eventmkt_data.delivery (died_at) WHERE died_at IS NOT NULL;

@@ -52,19 +52,20 @@ static EmkPlan checks[] = {
 		"OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', late)::pg_catalog.text ELSE '' END, "
 		"CASE WHEN NOT $2 AND late OPERATOR(pg_catalog.>=) '1 minute'::pg_catalog.interval THEN "
 		"'Look at the endpoints below: limits, failures, missing secrets.' END "
-		"FROM (SELECT pg_catalog.count(*) AS q FROM (SELECT FROM eventmkt_data.delivery WHERE status IN ('queued', 'retrying') "
-		"LIMIT 10001) w) a, (SELECT pg_catalog.count(*) AS f FROM (SELECT FROM eventmkt_data.delivery WHERE "
-		"status OPERATOR(pg_catalog.=) 'in_flight' LIMIT 10001) w) b, "
+		"FROM (SELECT pg_catalog.count(*) AS q FROM (SELECT FROM eventmkt_data.delivery WHERE waiting "
+		"LIMIT 10001) w) a, (SELECT pg_catalog.count(*) AS f FROM eventmkt_data.lease l, pg_catalog.unnest(l.ids) AS u (id), "
+		"eventmkt_data.delivery d WHERE d.id OPERATOR(pg_catalog.=) u.id AND d.status OPERATOR(pg_catalog.=) 'in_flight' "
+		"AND d.lease OPERATOR(pg_catalog.=) l.lease) b, "
 		"(SELECT $1 OPERATOR(pg_catalog.-) pg_catalog.min(o.next_attempt_at) AS late FROM eventmkt_data.endpoint e, "
 		"LATERAL (SELECT d.next_attempt_at FROM eventmkt_data.delivery d WHERE d.endpoint_id OPERATOR(pg_catalog.=) "
-		"e.endpoint_id AND d.status IN ('queued', 'retrying') AND d.next_attempt_at OPERATOR(pg_catalog.<) 'infinity' "
+		"e.endpoint_id AND d.waiting AND d.next_attempt_at OPERATOR(pg_catalog.<) 'infinity' "
 		"ORDER BY d.next_attempt_at LIMIT 1) o WHERE e.enabled) c",
 	2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'dead letters', CASE WHEN n OPERATOR(pg_catalog.>) 0 THEN 'warn' ELSE 'ok' END, "
 		"CASE WHEN n OPERATOR(pg_catalog.>) 1000 THEN 'more than 1000' ELSE n::pg_catalog.text END OPERATOR(pg_catalog.||) "
 		"' within a day', CASE WHEN n OPERATOR(pg_catalog.>) 0 THEN 'Look at eventmkt_data.attempt, then call "
 		"eventmkt.redeliver(id).' END FROM (SELECT pg_catalog.count(*) AS n FROM (SELECT FROM eventmkt_data.delivery WHERE "
-		"status OPERATOR(pg_catalog.=) 'dead' AND settled_at OPERATOR(pg_catalog.>) ($1 OPERATOR(pg_catalog.-) "
+		"died_at OPERATOR(pg_catalog.>) ($1 OPERATOR(pg_catalog.-) "
 		"'1 day'::pg_catalog.interval) LIMIT 1001) w) c WHERE $2 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'endpoints', 'ok', pg_catalog.count(*)::pg_catalog.text OPERATOR(pg_catalog.||) ' enabled', NULL "
 	"FROM eventmkt_data.endpoint WHERE enabled AND $1 IS NOT NULL AND $2 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},

@@ -30,20 +30,36 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.delivery (
 	priority	int NOT NULL DEFAULT 0,
 	last_status	int,
 	last_error	text,
-	late_cancel	bool NOT NULL DEFAULT false		-- a cancelling event came after it was delivered
+	late_cancel	bool NOT NULL DEFAULT false,	-- a cancelling event came after it was delivered
+	ordered		bool NOT NULL DEFAULT false,	-- goes to its person in strict order
+	waiting		bool GENERATED ALWAYS AS (status IN ('queued', 'retrying')) STORED,		-- for a worker
+	died_at		timestamptz GENERATED ALWAYS AS (CASE WHEN status = 'dead' THEN settled_at END) STORED,
+	lane		bool GENERATED ALWAYS AS (CASE WHEN ordered AND status IN ('queued', 'in_flight', 'retrying')
+					THEN status <> 'in_flight' END) STORED			-- false: on the wire; true: waits in its lane; NULL: in none
 );
-ALTER TABLE eventmkt_data.delivery SET (fillfactor = 50);	-- a change of status finds room beside the old version
+-- A message that was sent is settled without an index entry: no index knows status, lease or settled_at themselves, and a change
+-- finds room beside the old version.
+ALTER TABLE eventmkt_data.delivery SET (fillfactor = 50);
 CREATE INDEX IF NOT EXISTS delivery_ready ON eventmkt_data.delivery (endpoint_id, next_attempt_at)
-	WHERE status IN ('queued', 'retrying');
-CREATE INDEX IF NOT EXISTS delivery_in_flight ON eventmkt_data.delivery (lease) WHERE status = 'in_flight';
+	WHERE waiting;
 CREATE INDEX IF NOT EXISTS delivery_profile ON eventmkt_data.delivery (profile_id, rule_id, key);
--- strict order by person, see src/deliver/lane.c; since data version 4. The indexes hold nothing of other endpoints.
-ALTER TABLE eventmkt_data.delivery ADD COLUMN IF NOT EXISTS ordered bool NOT NULL DEFAULT false;
-CREATE INDEX IF NOT EXISTS delivery_lane ON eventmkt_data.delivery (endpoint_id, profile_id, (status <> 'in_flight'), id)
-	WHERE ordered AND status IN ('queued', 'in_flight', 'retrying');
+-- strict order by person, see lane.c; the indexes hold nothing of other endpoints
+CREATE INDEX IF NOT EXISTS delivery_lane ON eventmkt_data.delivery (endpoint_id, profile_id, lane, id) WHERE lane IS NOT NULL;
 CREATE INDEX IF NOT EXISTS delivery_behind ON eventmkt_data.delivery (endpoint_id, profile_id)
-	WHERE ordered AND status IN ('queued', 'retrying') AND next_attempt_at = 'infinity';
+	WHERE ordered AND waiting AND next_attempt_at = 'infinity';
 COMMENT ON TABLE eventmkt_data.delivery IS 'one message to one endpoint; its id never changes over retries';
+
+-- Which deliveries a worker may have in flight: its epoch, and the ids in 64 of its slots, written by the transaction that claims
+-- them. Those of an epoch whose worker is gone are looked up here. Since data version 4.
+CREATE TABLE IF NOT EXISTS eventmkt_data.lease (
+	lease		bigint NOT NULL,				-- epoch of the worker
+	chunk		int NOT NULL,					-- of its slots
+	node		smallint NOT NULL,
+	ids			uuid[] NOT NULL,
+	PRIMARY KEY (lease, chunk)
+);
+ALTER TABLE eventmkt_data.lease SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+COMMENT ON TABLE eventmkt_data.lease IS 'deliveries that workers may have in flight, by epoch; freed when the worker is gone';
 
 CREATE TABLE IF NOT EXISTS eventmkt_data.attempt (
 	delivery_id	uuid NOT NULL,

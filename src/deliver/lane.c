@@ -26,22 +26,21 @@
 #include "utils/uuid.h"
 
 #define BEHIND \
-	"x.ordered AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') AND x.next_attempt_at OPERATOR(pg_catalog.=) " \
-	"'infinity'"
+	"x.ordered AND x.waiting AND x.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'"
 
 static EmkPlan join_plan = {
 	"UPDATE eventmkt_data.delivery SET ordered = true WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT x.id FROM "
-	"eventmkt_data.delivery x WHERE x.endpoint_id OPERATOR(pg_catalog.=) $1 AND x.status OPERATOR(pg_catalog.=) ANY "
-	"('{queued,retrying}') AND NOT x.ordered AND x.rule_id OPERATOR(pg_catalog.<>) 0 UNION ALL SELECT x.id FROM "
-	"eventmkt_data.delivery x WHERE x.status OPERATOR(pg_catalog.=) "
-	"'in_flight' AND x.endpoint_id OPERATOR(pg_catalog.=) $1 AND NOT x.ordered AND x.rule_id OPERATOR(pg_catalog.<>) 0))",
+	"eventmkt_data.delivery x WHERE x.endpoint_id OPERATOR(pg_catalog.=) $1 AND x.waiting "
+	"AND NOT x.ordered AND x.rule_id OPERATOR(pg_catalog.<>) 0 UNION ALL SELECT x.id FROM eventmkt_data.lease l, "
+	"pg_catalog.unnest(l.ids) AS u (id), eventmkt_data.delivery x WHERE x.id OPERATOR(pg_catalog.=) u.id AND "
+	"x.status OPERATOR(pg_catalog.=) 'in_flight' AND x.endpoint_id OPERATOR(pg_catalog.=) $1 AND NOT x.ordered "
+	"AND x.rule_id OPERATOR(pg_catalog.<>) 0))",
 	1, {INT4OID}
 };
 static EmkPlan leave_plan = {
 	"UPDATE eventmkt_data.delivery SET ordered = false, next_attempt_at = CASE WHEN next_attempt_at "
 	"OPERATOR(pg_catalog.=) 'infinity' THEN $2 ELSE next_attempt_at END WHERE endpoint_id OPERATOR(pg_catalog.=) $1 AND "
-	"status OPERATOR(pg_catalog.=) "
-	"ANY ('{queued,retrying}') AND ordered", 2, {INT4OID, TIMESTAMPTZOID}
+	"waiting AND ordered", 2, {INT4OID, TIMESTAMPTZOID}
 };
 static EmkPlan park_plan = {
 	"UPDATE eventmkt_data.delivery AS d SET ordered = true, next_attempt_at = CASE WHEN u.behind THEN 'infinity' ELSE "
@@ -49,13 +48,13 @@ static EmkPlan park_plan = {
 	"x.id, x.ordered, "
 	"(" EMK_LANE_HEAD("o.id", "x") ") AS head FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS e "
 	"(endpoint_id, low) CROSS JOIN LATERAL (SELECT r.id, r.endpoint_id, r.profile_id, r.node, r.ordered FROM "
-	"eventmkt_data.delivery r WHERE r.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND r.status "
-	"OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') AND r.next_attempt_at OPERATOR(pg_catalog.>=) e.low AND "
+	"eventmkt_data.delivery r WHERE r.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND r.waiting AND "
+	"r.next_attempt_at OPERATOR(pg_catalog.>=) e.low AND "
 	"r.next_attempt_at OPERATOR(pg_catalog.<=) $3 AND r.node OPERATOR(pg_catalog.=) $5 AND r.rule_id "
 	"OPERATOR(pg_catalog.<>) 0 ORDER BY r.next_attempt_at LIMIT $4) x OFFSET 0) w JOIN eventmkt_data.delivery y ON y.id "
 	"OPERATOR(pg_catalog.=) w.id WHERE NOT w.ordered OR w.head OPERATOR(pg_catalog.<>) w.id FOR UPDATE OF y SKIP LOCKED) "
 	"AS u WHERE d.id OPERATOR(pg_catalog.=) u.id "
-	"AND d.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}')",
+	"AND d.waiting",
 	5, {INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT4OID, INT2OID}
 };
 static EmkPlan advance_plan = {
@@ -63,8 +62,7 @@ static EmkPlan advance_plan = {
 	"u (id) CROSS JOIN LATERAL (SELECT s.endpoint_id, s.profile_id, s.node FROM eventmkt_data.delivery s WHERE s.id "
 	"OPERATOR(pg_catalog.=) u.id AND s.ordered LIMIT 1) x "
 	"CROSS JOIN LATERAL (" EMK_LANE_HEAD("o.id, o.next_attempt_at", "x") ") h WHERE h.next_attempt_at "
-	"OPERATOR(pg_catalog.=) 'infinity') AS n WHERE d.id OPERATOR(pg_catalog.=) n.id AND d.status OPERATOR(pg_catalog.=) "
-	"ANY ('{queued,retrying}') "
+	"OPERATOR(pg_catalog.=) 'infinity') AS n WHERE d.id OPERATOR(pg_catalog.=) n.id AND d.waiting "
 	"AND d.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'", 2, {UUIDARRAYOID, TIMESTAMPTZOID}
 };
 /*
@@ -85,8 +83,8 @@ static EmkPlan heal_plan = {
 	"FROM eventmkt_data.delivery x WHERE " BEHIND " AND x.endpoint_id OPERATOR(pg_catalog.=) l.endpoint_id "
 	"AND x.profile_id OPERATOR(pg_catalog.=) l.profile_id LIMIT 1000) g WHERE NOT EXISTS (SELECT FROM "
 	"eventmkt_data.endpoint e WHERE e.endpoint_id OPERATOR(pg_catalog.=) l.endpoint_id AND e.ordered)), u AS (UPDATE "
-	"eventmkt_data.delivery d SET next_attempt_at = $4 FROM f WHERE d.id OPERATOR(pg_catalog.=) f.id AND d.status "
-	"OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') RETURNING 1) "
+	"eventmkt_data.delivery d SET next_attempt_at = $4 FROM f WHERE d.id OPERATOR(pg_catalog.=) f.id AND d.waiting "
+	"RETURNING 1) "
 	"SELECT l.endpoint_id, l.profile_id, l.n, (SELECT pg_catalog.count(*) FROM u) FROM l ORDER BY l.n DESC LIMIT 1",
 	4, {INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID}
 };

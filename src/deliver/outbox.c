@@ -7,7 +7,7 @@
  *   queued, retrying --emk_claim--> in_flight            the gates passed; lease and attempts are set
  *   queued, retrying --emk_claim--> cancelled            a gate said no
  *   in_flight --emk_settle--> delivered | retrying | dead
- *   in_flight --emk_claim_lost--> retrying               the worker that held the lease is gone
+ *   in_flight --emk_lease_free_lost--> retrying               the worker that held the lease is gone
  *   dead, delivered --redeliver--> queued                same id, same body; `was` keeps the status it had
  *   queued, retrying --drop_endpoint--> cancelled
  *
@@ -63,7 +63,7 @@ static EmkPlan cancel_plan = {
 	"UPDATE eventmkt_data.delivery AS d SET settled_at = $2, last_error = 'the endpoint was dropped', "
 	"status = CASE WHEN x.was OPERATOR(pg_catalog.=) 'delivered' THEN x.was ELSE 'cancelled' END "
 	"FROM (SELECT id, was FROM eventmkt_data.delivery WHERE endpoint_id OPERATOR(pg_catalog.=) $1 "
-	"AND status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') LIMIT 5000 FOR UPDATE) AS x "
+	"AND waiting LIMIT 5000 FOR UPDATE) AS x "
 	"WHERE d.id OPERATOR(pg_catalog.=) x.id "
 	"RETURNING d.id, CASE WHEN x.was IS NULL THEN d.run_id END, d.rule_id, d.rule, d.rule_version, "
 	"d.profile_id, d.key, d.event_id, d.started_at, d.due_at, d.status", 2, {INT4OID, TIMESTAMPTZOID}
@@ -175,6 +175,9 @@ form_delivery(const void *rows, int i, Datum *v, bool *isnull)
 	isnull[EMK_DELIVERY_LAST_STATUS] = isnull[EMK_DELIVERY_LAST_ERROR] = true;
 	v[EMK_DELIVERY_LATE_CANCEL] = BoolGetDatum(false);
 	v[EMK_DELIVERY_ORDERED] = BoolGetDatum(o->ordered);
+	v[EMK_DELIVERY_WAITING] = v[EMK_DELIVERY_LANE] = BoolGetDatum(!mine);
+	isnull[EMK_DELIVERY_DIED_AT] = true;
+	isnull[EMK_DELIVERY_LANE] = !o->ordered;
 }
 
 static void
@@ -186,9 +189,9 @@ place_delivery(const void *rows, int i, ItemPointer tid)
 static const Oid delivery_types[EMK_DELIVERY_COLUMNS] = {
 	UUIDOID, INT2OID, INT8OID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID,
 	INT4ARRAYOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT2OID, INT4OID, INT4OID, TEXTOID, BOOLOID, BOOLOID
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT2OID, INT4OID, INT4OID, TEXTOID, BOOLOID, BOOLOID, BOOLOID, TIMESTAMPTZOID, BOOLOID
 };
-static EmkSink delivery_sink = {"delivery", EMK_DELIVERY_COLUMNS, delivery_types, form_delivery, place_delivery};
+static EmkSink delivery_sink = {"delivery", EMK_DELIVERY_COLUMNS, delivery_types, form_delivery, place_delivery, true};
 
 int
 emk_outbox_rewrite(ItemPointer *tids, int n, EmkEdit edit, void *rows, bool *done)

@@ -47,7 +47,8 @@ enum
 	EMK_DELIVERY_NEXT_ATTEMPT_AT, EMK_DELIVERY_LEASE, EMK_DELIVERY_SCHEDULE, EMK_DELIVERY_BODY, EMK_DELIVERY_EVENT_ID,
 	EMK_DELIVERY_STARTED_AT, EMK_DELIVERY_RECEIVED_AT, EMK_DELIVERY_RUN_CREATED_AT, EMK_DELIVERY_DUE_AT, EMK_DELIVERY_CREATED_AT,
 	EMK_DELIVERY_FIRST_SENT_AT, EMK_DELIVERY_SETTLED_AT, EMK_DELIVERY_WAS, EMK_DELIVERY_DEPTH, EMK_DELIVERY_PRIORITY,
-	EMK_DELIVERY_LAST_STATUS, EMK_DELIVERY_LAST_ERROR, EMK_DELIVERY_LATE_CANCEL, EMK_DELIVERY_ORDERED, EMK_DELIVERY_COLUMNS
+	EMK_DELIVERY_LAST_STATUS, EMK_DELIVERY_LAST_ERROR, EMK_DELIVERY_LATE_CANCEL, EMK_DELIVERY_ORDERED, EMK_DELIVERY_WAITING,
+	EMK_DELIVERY_DIED_AT, EMK_DELIVERY_LANE, EMK_DELIVERY_COLUMNS
 };
 /* As emk_event_rewrite(), for rows of `delivery`. */
 extern int	emk_outbox_rewrite(ItemPointer *tids, int n, EmkEdit edit, void *rows, bool *done);
@@ -74,9 +75,8 @@ extern uint64 emk_outbox_cancel_endpoint(int32 endpoint_id, TimestampTz now);
 /* SQL: the head of the lane of a row `x` of `delivery`, read from the index delivery_lane; the row itself is `o` */
 #define EMK_LANE_HEAD(columns, x) \
 	"SELECT " columns " FROM eventmkt_data.delivery o WHERE o.endpoint_id OPERATOR(pg_catalog.=) " x ".endpoint_id " \
-	"AND o.profile_id OPERATOR(pg_catalog.=) " x ".profile_id AND o.ordered AND o.status OPERATOR(pg_catalog.=) " \
-	"ANY ('{queued,in_flight,retrying}') AND o.node OPERATOR(pg_catalog.=) " x ".node " \
-	"ORDER BY (o.status OPERATOR(pg_catalog.<>) 'in_flight'), o.id LIMIT 1"
+	"AND o.profile_id OPERATOR(pg_catalog.=) " x ".profile_id AND o.lane IS NOT NULL " \
+	"AND o.node OPERATOR(pg_catalog.=) " x ".node ORDER BY o.lane, o.id LIMIT 1"
 /*
  * lane.c: strict order by person. All inside open SPI, as the owner.
  *

@@ -113,7 +113,7 @@ emk_event_is_plain(Relation rel, const EmkSink *sink)
 
 	if (rel->trigdesc != NULL || rel->rd_rules != NULL || rel->rd_rel->relrowsecurity || desc->natts != sink->natts ||
 		(rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) ||
-		(desc->constr != NULL && desc->constr->has_generated_stored))
+		(desc->constr != NULL && desc->constr->has_generated_stored && !sink->generated))
 		return false;
 	for (int i = 0; i < desc->natts; i++)
 		if (TupleDescAttr(desc, i)->atttypid != sink->types[i] || TupleDescAttr(desc, i)->attisdropped)

@@ -99,6 +99,7 @@ typedef struct EmkSink
 	const Oid  *types;
 	void		(*form) (const void *rows, int i, Datum *values, bool *isnull);
 	void		(*placed) (const void *rows, int i, ItemPointer tid);	/* or NULL */
+	bool		generated;		/* the caller gives the values of generated columns too */
 	Oid			relid;			/* InvalidOid: to be looked up */
 	bool		listed;			/* `next` is in use: the relcache callback knows it */
 	struct EmkSink *next;

@@ -127,19 +127,20 @@ CREATE OR REPLACE VIEW eventmkt_bi.queue AS
 			WHERE state = 'held' AND wake_at > c.now
 		UNION ALL
 		SELECT 5, 'deliveries ready' AS what, pg_catalog.count(*), pg_catalog.min(next_attempt_at) FROM eventmkt_data.delivery
-			WHERE status IN ('queued', 'retrying') AND next_attempt_at <= c.now
+			WHERE waiting AND next_attempt_at <= c.now
 		UNION ALL
 		SELECT 6, 'deliveries to retry later' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
-			WHERE status IN ('queued', 'retrying') AND next_attempt_at > c.now AND next_attempt_at < 'infinity'
+			WHERE waiting AND next_attempt_at > c.now AND next_attempt_at < 'infinity'
 		UNION ALL
 		SELECT 7, 'deliveries behind others' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
-			WHERE status IN ('queued', 'retrying') AND next_attempt_at = 'infinity'
+			WHERE waiting AND next_attempt_at = 'infinity'
 		UNION ALL
-		SELECT 8, 'deliveries in flight' AS what, pg_catalog.count(*), pg_catalog.min(created_at) FROM eventmkt_data.delivery
-			WHERE status = 'in_flight'
+		SELECT 8, 'deliveries in flight' AS what, pg_catalog.count(*), pg_catalog.min(d.created_at) FROM eventmkt_data.lease l,
+			pg_catalog.unnest(l.ids) AS u (id), eventmkt_data.delivery d
+			WHERE d.id = u.id AND d.status = 'in_flight' AND d.lease = l.lease
 		UNION ALL
-		SELECT 9, 'dead letters' AS what, pg_catalog.count(*), pg_catalog.min(settled_at) FROM eventmkt_data.delivery
-			WHERE status = 'dead') q
+		SELECT 9, 'dead letters' AS what, pg_catalog.count(*), pg_catalog.min(died_at) FROM eventmkt_data.delivery
+			WHERE died_at IS NOT NULL) q
 	ORDER BY q.step;
 COMMENT ON VIEW eventmkt_bi.queue IS 'what is not yet done: depth and age of every queue';
 COMMENT ON COLUMN eventmkt_bi.queue.oldest IS 'when the oldest was due, ready or made; NULL for work, which has no order';

@@ -91,7 +91,7 @@ static EmkPlan begin_plan = {
 static EmkPlan cancel_plan = {
 	"UPDATE eventmkt_data.delivery d SET status = 'cancelled', settled_at = $2, last_error = 'unsync_segment()' "
 	"FROM eventmkt_data.segment_sync y WHERE y.sync_id OPERATOR(pg_catalog.=) $1 AND d.id OPERATOR(pg_catalog.=) y.delivery_id "
-	"AND d.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}')", 2, {INT4OID, TIMESTAMPTZOID}
+	"AND d.waiting", 2, {INT4OID, TIMESTAMPTZOID}
 };
 
 typedef struct Line

@@ -89,6 +89,8 @@ adopt(const EmkOutbox *r, EmkPeer *p)
 void
 emk_send_adopt(const EmkOutbox *rows, int n)
 {
+	bool		any = false;
+
 	for (int i = 0; i < n; i++)
 	{
 		EmkPeer    *p = rows[i].in_flight ? emk_peer_find(rows[i].endpoint_id) : NULL;
@@ -101,7 +103,10 @@ emk_send_adopt(const EmkOutbox *rows, int n)
 			p->reserved--;
 			reserved_total--;
 		}
+		any = true;
 	}
+	if (any)
+		emk_lease_write();
 }
 
 /* The fate of adopted deliveries is that of the transaction that inserted them. */

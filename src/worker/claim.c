@@ -35,7 +35,7 @@ static EmkPlan ready_plan = {
 	EMK_LANE_HEAD("o.id", "d") ")) FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 	"pg_catalog.unnest($8)) AS e (endpoint_id, room, low, ordered) "
 	"CROSS JOIN LATERAL (SELECT x.ctid AS tid, x.* FROM eventmkt_data.delivery x "
-	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
+	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.waiting "
 	"AND x.next_attempt_at OPERATOR(pg_catalog.>=) e.low AND x.next_attempt_at OPERATOR(pg_catalog.<=) $4 "
 	"AND x.node OPERATOR(pg_catalog.=) $5 AND x.id OPERATOR(pg_catalog.<>) ALL ($7) "
 	"ORDER BY x.next_attempt_at LIMIT e.room FOR UPDATE SKIP LOCKED) AS d LIMIT $6", 8,
@@ -43,7 +43,7 @@ static EmkPlan ready_plan = {
 };
 static EmkPlan next_plan = {
 	"SELECT e.endpoint_id, (SELECT x.next_attempt_at FROM eventmkt_data.delivery x "
-	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
+	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id AND x.waiting "
 	"AND x.next_attempt_at OPERATOR(pg_catalog.>) $2 AND x.node OPERATOR(pg_catalog.=) $3 "
 	"ORDER BY x.next_attempt_at LIMIT 1) FROM pg_catalog.unnest($1) AS e (endpoint_id)", 3,
 	{INT4ARRAYOID, TIMESTAMPTZOID, INT2OID}
@@ -61,39 +61,15 @@ static EmkPlan refuse_plan = {
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u (id, held_until, reason) "
 	"WHERE d.id OPERATOR(pg_catalog.=) u.id", 4, {UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
 };
-static EmkPlan leases_plan = {
-	"SELECT pg_catalog.array_agg(x.lease) FROM ("
-	"SELECT DISTINCT lease FROM eventmkt_data.delivery WHERE status OPERATOR(pg_catalog.=) 'in_flight' "
-	"AND lease OPERATOR(pg_catalog.<) $1 AND node OPERATOR(pg_catalog.=) $3 UNION ALL "
-	"SELECT DISTINCT lease FROM eventmkt_data.delivery WHERE status OPERATOR(pg_catalog.=) 'in_flight' "
-	"AND lease OPERATOR(pg_catalog.>) $1 AND node OPERATOR(pg_catalog.=) $3) AS x WHERE NOT EXISTS ("
-	"SELECT FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted "
-	"AND l.database OPERATOR(pg_catalog.=) $4 AND l.classid OPERATOR(pg_catalog.=) $2 "
-	"AND l.objsubid OPERATOR(pg_catalog.=) 8 "
-	"AND l.objid::pg_catalog.int8 OPERATOR(pg_catalog.=) (x.lease OPERATOR(pg_catalog.&) 4294967295))", 4,
-	{INT8OID, OIDOID, INT2OID, OIDOID}
-};
-static EmkPlan release_plan = {
-	"WITH r AS (UPDATE eventmkt_data.delivery AS d SET status = 'retrying', lease = NULL, next_attempt_at = $2, "
-	"last_status = NULL, last_error = 'the worker ended before an answer came' "
-	"FROM (SELECT id FROM eventmkt_data.delivery WHERE status OPERATOR(pg_catalog.=) 'in_flight' "
-	"AND lease OPERATOR(pg_catalog.=) ANY ($1) AND node OPERATOR(pg_catalog.=) $4 "
-	"ORDER BY CASE WHEN $6 THEN pg_catalog.random() END LIMIT $5 FOR UPDATE SKIP LOCKED) AS x "
-	"WHERE d.id OPERATOR(pg_catalog.=) x.id RETURNING d.id, d.attempts, d.last_error) "
-	"INSERT INTO eventmkt_data.attempt (delivery_id, attempt, started_at, latency_us, error) "
-	"SELECT r.id, r.attempts, $3, 0, r.last_error FROM r ON CONFLICT DO NOTHING", 6,
-	{INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID, INT8OID, BOOLOID}
-};
-
 static EmkPlan orphans_plan = {
 	"WITH RECURSIVE e (endpoint_id) AS ((SELECT x.endpoint_id FROM eventmkt_data.delivery x "
-	"WHERE x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') ORDER BY x.endpoint_id LIMIT 1) UNION ALL "
-	"SELECT (SELECT x.endpoint_id FROM eventmkt_data.delivery x WHERE x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') "
+	"WHERE x.waiting ORDER BY x.endpoint_id LIMIT 1) UNION ALL "
+	"SELECT (SELECT x.endpoint_id FROM eventmkt_data.delivery x WHERE x.waiting "
 	"AND x.endpoint_id OPERATOR(pg_catalog.>) e.endpoint_id ORDER BY x.endpoint_id LIMIT 1) FROM e "
 	"WHERE e.endpoint_id IS NOT NULL) SELECT e.endpoint_id FROM e WHERE e.endpoint_id IS NOT NULL "
 	"AND NOT EXISTS (SELECT FROM eventmkt_data.endpoint p WHERE p.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id) "
 	"AND EXISTS (SELECT FROM eventmkt_data.delivery x WHERE x.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id "
-	"AND x.status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}') AND x.node OPERATOR(pg_catalog.=) $1)", 1, {INT2OID}
+	"AND x.waiting AND x.node OPERATOR(pg_catalog.=) $1)", 1, {INT2OID}
 };
 
 /* ---- the rows ---- */
@@ -381,6 +357,7 @@ mark_row(void *rows, int i, Datum *v, bool *isnull)
 	v[EMK_DELIVERY_STATUS] = m->status;
 	v[EMK_DELIVERY_LEASE] = Int64GetDatum(emk_send_epoch);
 	v[EMK_DELIVERY_ATTEMPTS] = Int32GetDatum(s->attempts);
+	v[EMK_DELIVERY_WAITING] = v[EMK_DELIVERY_LANE] = BoolGetDatum(false);
 	if (isnull[EMK_DELIVERY_FIRST_SENT_AT])
 		v[EMK_DELIVERY_FIRST_SENT_AT] = TimestampTzGetDatum(m->now);
 	isnull[EMK_DELIVERY_LEASE] = isnull[EMK_DELIVERY_FIRST_SENT_AT] = false;
@@ -406,6 +383,9 @@ mark(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
 			tids[passed] = &sends[i]->tid;
 			m.sends[passed++] = sends[i];
 		}
+	if (passed == 0)
+		return;
+	emk_lease_write();
 	if (emk_outbox_rewrite(tids, passed, mark_row, &m, done) == passed)
 		return;
 	for (int i = 0; i < passed; i++)
@@ -505,27 +485,6 @@ emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampT
 	if (nbehind > 0)
 		park(peers, behind, n, Min(PARK_AT_MOST, PARK_FOR_ONE * nbehind + (int) rows), now);
 	return passed;
-}
-
-int
-emk_claim_lost(int max, bool shuffle, TimestampTz now)
-{
-	Datum		args[6] = {Int64GetDatum(emk_send_epoch), ObjectIdGetDatum(EMK_EPOCH_LOCK_CLASS),
-	Int16GetDatum(emk_setting_node()), ObjectIdGetDatum(MyDatabaseId)};
-	bool		isnull;
-	Datum		leases;
-
-	emk_spi_run(&leases_plan, args, NULL, false, 0);
-	leases = emk_spi_datum(0, 1, &isnull);
-	if (isnull)
-		return 0;
-	args[0] = leases;
-	args[1] = TimestampTzGetDatum(now);
-	args[2] = TimestampTzGetDatum(emk_clock_real());
-	args[3] = Int16GetDatum(emk_setting_node());
-	args[4] = Int64GetDatum(max);
-	args[5] = BoolGetDatum(shuffle);
-	return (int) emk_spi_run(&release_plan, args, NULL, false, 0);
 }
 
 /*

@@ -11,7 +11,7 @@
  * Rules
  * 1. No transaction, snapshot or lock is open while a request is under way.
  * 2. What is marked in flight carries our epoch, and we hold the epoch's lock until this process ends. An epoch whose lock
- *    nobody holds is dead, and its rows are anybody's (emk_claim_lost). A result is stored only where the row still
+ *    nobody holds is dead, and its rows are anybody's (emk_lease_free_lost). A result is stored only where the row still
  *    carries our epoch and the number of this try.
  * 3. The WAL of a claim is flushed before its requests begin, whatever synchronous_commit says: nothing is sent for an event
  *    that a crash could still take back.
@@ -457,7 +457,7 @@ free_lost(int64 mono, bool scan, int *settled)
 	{
 		TimestampTz now = emk_clock_now();
 
-		lost = emk_claim_lost(limit, limit < 1024, now);
+		lost = emk_lease_free_lost(limit, limit < 1024, now);
 		if (lost > 0)
 			EMK_PAUSE_POINT("lost_released");
 		if (lost == limit)

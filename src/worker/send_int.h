@@ -148,10 +148,16 @@ extern void emk_peer_init(int slot, int slots);
 
 /* claim.c: inside open SPI, but skip; claimed rows are slots in state EMK_SEND_CLAIMED */
 extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
-extern int	emk_claim_lost(int max, bool shuffle, TimestampTz now);
 extern void emk_claim_orphans(TimestampTz now);
 /* Of n deliveries each that `ended` lets the next of its person go, where its endpoint is ordered. */
 extern void emk_claim_advance(EmkSend **sends, const bool *ended, int n, TimestampTz now);
+
+/*
+ * lease.c: what this worker has in flight, as rows of eventmkt_data.lease. write: in the transaction that claims. free_lost: makes
+ * retrying again what workers that are gone left in flight, at most max rows; returns how many. Inside open SPI.
+ */
+extern void emk_lease_write(void);
+extern int	emk_lease_free_lost(int max, bool shuffle, TimestampTz now);
 
 /*
  * poison.c: rows that cannot be settled or claimed, because something that is not ours (a trigger, a constraint) raises an error

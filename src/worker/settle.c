@@ -15,7 +15,8 @@
 
 /* for rows that could not be changed where they lie */
 static EmkPlan settle_plan = {
-	"UPDATE eventmkt_data.delivery AS d SET status = u.status, lease = NULL, next_attempt_at = u.next_at, "
+	"UPDATE eventmkt_data.delivery AS d SET status = u.status, lease = NULL, "
+	"next_attempt_at = COALESCE(u.next_at, d.next_attempt_at), "
 	"settled_at = CASE WHEN u.status OPERATOR(pg_catalog.=) 'retrying' THEN d.settled_at ELSE $9 END, "
 	"last_status = u.http, last_error = u.error "
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
@@ -69,12 +70,6 @@ status_of(const EmkSend *s)
 	return s->peer->exists ? "retrying" : s->was_delivered ? "delivered" : "cancelled";
 }
 
-static TimestampTz
-next_of(const EmkSend *s, TimestampTz now)
-{
-	return s->plan.verdict == EMK_TRY_RETRY ? s->plan.next : now;
-}
-
 /* A batch being settled */
 typedef struct Settling
 {
@@ -95,12 +90,17 @@ settle_row(void *rows, int i, Datum *v, bool *isnull)
 		return false;
 	v[EMK_DELIVERY_STATUS] = CStringGetTextDatum(status);
 	isnull[EMK_DELIVERY_LEASE] = true;
-	v[EMK_DELIVERY_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(next_of(s, batch->now));
+	if (s->plan.verdict == EMK_TRY_RETRY)
+		v[EMK_DELIVERY_NEXT_ATTEMPT_AT] = TimestampTzGetDatum(s->plan.next);	/* else it stays: an index knows it */
+	v[EMK_DELIVERY_WAITING] = v[EMK_DELIVERY_LANE] = BoolGetDatum(strcmp(status, "retrying") == 0);
+	isnull[EMK_DELIVERY_LANE] |= strcmp(status, "retrying") != 0;
 	if (strcmp(status, "retrying") != 0)
 	{
 		v[EMK_DELIVERY_SETTLED_AT] = TimestampTzGetDatum(batch->now);
 		isnull[EMK_DELIVERY_SETTLED_AT] = false;
 	}
+	v[EMK_DELIVERY_DIED_AT] = v[EMK_DELIVERY_SETTLED_AT];
+	isnull[EMK_DELIVERY_DIED_AT] = strcmp(status, "dead") != 0;
 	v[EMK_DELIVERY_LAST_STATUS] = Int32GetDatum(s->status);
 	isnull[EMK_DELIVERY_LAST_STATUS] = s->status == 0;
 	v[EMK_DELIVERY_LAST_ERROR] = s->error ? CStringGetTextDatum(s->error) : (Datum) 0;
@@ -118,6 +118,7 @@ store_by_statement(EmkSend **sends, int n, bool *stored, TimestampTz now)
 {
 	Datum		args[9];
 	Datum	   *c[7];
+	bool	   *null_next = palloc(n);
 	bool	   *null_http = palloc(n);
 	bool	   *null_error = palloc(n);
 	int			k = 0;
@@ -134,7 +135,8 @@ store_by_statement(EmkSend **sends, int n, bool *stored, TimestampTz now)
 		c[1][k] = UUIDPGetDatum(&s->id);
 		c[2][k] = Int32GetDatum(s->attempts);
 		c[3][k] = CStringGetTextDatum(status_of(s));
-		c[4][k] = TimestampTzGetDatum(next_of(s, now));
+		c[4][k] = TimestampTzGetDatum(s->plan.next);
+		null_next[k] = s->plan.verdict != EMK_TRY_RETRY;
 		c[5][k] = Int32GetDatum(s->status);
 		null_http[k] = s->status == 0;
 		null_error[k] = s->error == NULL;
@@ -144,7 +146,7 @@ store_by_statement(EmkSend **sends, int n, bool *stored, TimestampTz now)
 	args[1] = emk_spi_array(c[1], NULL, k, UUIDOID);
 	args[2] = emk_spi_array(c[2], NULL, k, INT4OID);
 	args[3] = emk_spi_array(c[3], NULL, k, TEXTOID);
-	args[4] = emk_spi_array(c[4], NULL, k, TIMESTAMPTZOID);
+	args[4] = emk_spi_array(c[4], null_next, k, TIMESTAMPTZOID);
 	args[5] = emk_spi_array(c[5], null_http, k, INT4OID);
 	args[6] = emk_spi_array(c[6], null_error, k, TEXTOID);
 	args[7] = Int64GetDatum(emk_send_epoch);

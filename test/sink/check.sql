@@ -26,6 +26,17 @@ WITH final AS (
 UNION ALL
 	SELECT 'in_flight_without_lease', id::text, 'attempts ' || attempts FROM d WHERE status = 'in_flight' AND lease IS NULL
 UNION ALL
+	SELECT 'in_flight_unnamed', id::text, 'lease ' || lease FROM d WHERE status = 'in_flight' AND lease IS NOT NULL
+		AND NOT EXISTS (SELECT FROM eventmkt_data.lease l WHERE l.lease = d.lease AND d.id = ANY (l.ids))
+UNION ALL
+	SELECT 'waiting_differs', id::text, status FROM d WHERE waiting <> (status IN ('queued', 'retrying'))
+UNION ALL
+	SELECT 'lane_differs', id::text, status FROM d
+	WHERE lane IS DISTINCT FROM CASE WHEN ordered AND status IN ('queued', 'in_flight', 'retrying') THEN status <> 'in_flight' END
+UNION ALL
+	SELECT 'died_at_differs', id::text, status FROM d
+	WHERE died_at IS DISTINCT FROM CASE WHEN status = 'dead' THEN settled_at END
+UNION ALL
 	SELECT 'lease_without_flight', id::text, status FROM d WHERE status <> 'in_flight' AND lease IS NOT NULL
 UNION ALL
 	SELECT 'in_flight_unbegun', id::text, 'attempts 0' FROM d WHERE status = 'in_flight' AND attempts = 0

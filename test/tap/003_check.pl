@@ -33,6 +33,7 @@ $node->safe_psql('postgres', "SET client_min_messages = error;
 	UPDATE $d SET status = 'dead', attempts = 2, settled_at = created_at WHERE profile_id = 'b';
 	UPDATE $d SET status = 'cancelled', settled_at = created_at WHERE profile_id = 'c';
 	UPDATE $d SET status = 'in_flight', attempts = 1, lease = 7 WHERE profile_id = 'd';
+	INSERT INTO eventmkt_data.lease SELECT 7, 0, node, array_agg(id) FROM $d WHERE profile_id = 'd' GROUP BY node;
 	UPDATE $d SET status = 'retrying', attempts = 1 WHERE profile_id = 'e';
 	INSERT INTO eventmkt_data.attempt (delivery_id, attempt, started_at, latency_us)
 		SELECT id, n, created_at, 1 FROM $d, generate_series(1, attempts) n WHERE status <> 'in_flight'");
@@ -45,6 +46,12 @@ is(ask('SELECT'), '', 'a world in order has no violation');
 my %plant = (
 	delivery_status => [ "ALTER TABLE $d DROP CONSTRAINT delivery_status_check; UPDATE $d SET status = 'lost' WHERE profile_id = 'f'" ],
 	in_flight_without_lease => [ "UPDATE $d SET lease = NULL WHERE profile_id = 'd'" ],
+	in_flight_unnamed => [ "DELETE FROM eventmkt_data.lease" ],
+	waiting_differs => [ "ALTER TABLE $d ALTER waiting DROP EXPRESSION; UPDATE $d SET waiting = false WHERE profile_id = 'f'" ],
+	two_of_a_person_in_flight => [ "UPDATE $d SET ordered = true WHERE profile_id = 'd'; UPDATE $d SET status = 'in_flight', attempts = 1,
+		lease = 7, ordered = true, profile_id = 'd' WHERE profile_id = 'f'", 'in_flight_unnamed' ],
+	lane_differs => [ "ALTER TABLE $d ALTER lane DROP EXPRESSION; UPDATE $d SET lane = true WHERE profile_id = 'f'" ],
+	died_at_differs => [ "ALTER TABLE $d ALTER died_at DROP EXPRESSION; UPDATE $d SET died_at = NULL WHERE profile_id = 'b'" ],
 	lease_without_flight => [ "UPDATE $d SET lease = 7 WHERE profile_id = 'f'" ],
 	in_flight_unbegun => [ "UPDATE $d SET attempts = 0 WHERE profile_id = 'd'" ],
 	retrying_unbegun => [ "UPDATE $d SET attempts = 0 WHERE profile_id = 'e'", 'attempt_uncounted' ],
