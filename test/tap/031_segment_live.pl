@@ -87,7 +87,8 @@ ok(wait_for_sql($node, "SELECT d.status FROM eventmkt_bi.membership_syncs s JOIN
 $sink->mode('/ok/mail', 'ok');
 is(sql("SELECT body LIKE '%\"u10\"%' FROM eventmkt_data.delivery WHERE key = 'buyers' AND status = 'dead'"), 't', 'a message that may have been taken all the same');
 sql("SELECT eventmkt.track('late', 'Buy'), eventmkt.track('u10', 'Refund')");
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_bi.members WHERE profile_id = 'late'", 1, 60), 'members are kept after a crash');
 is(sql("SELECT told FROM eventmkt_bi.membership_syncs WHERE endpoint = 'mail'"), 0, 'the line is held');
 sql("SELECT eventmkt.sync_segment('buyers', 'mail')");

@@ -21,6 +21,8 @@ auto_explain.log_analyze = on
 auto_explain.log_verbose = on
 auto_explain.log_nested_statements = on
 CONF
+# since 16 auto_explain logs the parameters of nested statements, a new secret among them, unless told not to
+$node->append_conf('postgresql.conf', 'auto_explain.log_parameter_max_length = 0') if $node->pg_version >= 16;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements,eventmkt'\npg_stat_statements.track = all");
 $node->restart;
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements');

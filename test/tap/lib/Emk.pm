@@ -69,7 +69,9 @@ sub new_node
 
 	push @nodes, $node;
 	$node->{emk_db} = $db;
-	$node->init(%{ $opts{init_args} // {} });
+	my %init = %{ $opts{init_args} // {} };
+	# whatever the locale of who runs the tests: JSON needs UTF-8
+	$node->init(%init, extra => [ '--encoding', 'UTF8', '--locale', 'C', @{ $init{extra} // [] } ]);
 	$node->append_conf('postgresql.conf', <<"CONF");
 restart_after_crash = on
 log_statement = none
