@@ -43,6 +43,10 @@ VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" eventmkt.control)
 .PHONY: test-asan
 test-asan:
 	@test/asan $(ARGS)
+# the suites with caches discarded, in parallel workers, with WAL compared on a standby; ARGS="wal" runs one of them
+.PHONY: test-cautious
+test-cautious:
+	@test/cautious $(ARGS)
 # each parser, T="target …" for SECONDS each (60), on that server
 .PHONY: fuzz
 fuzz:
