@@ -294,6 +294,22 @@ peer_array(EmkPeer **peers, int n)
 	return emk_spi_array(ids, NULL, n, INT4OID);
 }
 
+static EmkPlan back_plan = {
+	"UPDATE eventmkt_data.delivery SET next_attempt_at = next_attempt_at OPERATOR(pg_catalog.-) $3 "
+	"WHERE endpoint_id OPERATOR(pg_catalog.=) ANY ($1) AND status IN ('queued', 'retrying') "
+	"AND next_attempt_at OPERATOR(pg_catalog.>) $2 AND next_attempt_at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz",
+	3, {INT4ARRAYOID, TIMESTAMPTZOID, INTERVALOID}
+};
+
+void
+emk_claim_clock_back(EmkPeer **peers, int n, int64 by, TimestampTz now)
+{
+	Interval	iv = {.time = by};
+	Datum		args[3] = {peer_array(peers, n), TimestampTzGetDatum(now), IntervalPGetDatum(&iv)};
+
+	emk_spi_run(&back_plan, args, NULL, false, 0);
+}
+
 /* For endpoints that gave less than they were asked for: nothing is ready there before next_ready. */
 static void
 find_next(EmkPeer **peers, int n, TimestampTz now)

@@ -48,6 +48,7 @@
 #define POLL_EVERY		(5 * USECS_PER_SEC)
 #define LOST_EVERY		(2 * USECS_PER_SEC)
 #define AFTER_POISON	5000		/* a batch failed because of one of its rows: a smaller one is tried */
+#define CLOCK_STEP		(5 * USECS_PER_SEC)
 #define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
 #define HEAL_AT_MOST	1000		/* lanes of a look */
@@ -79,6 +80,7 @@ static bool first = false;			/* of the workers of this database */
 static EmkStage stage = EMK_STAGE_OTHER;	/* what the transaction under way is at */
 static int64 deadline = PG_INT64_MAX;	/* monotonic: emk_send_wait() returns then */
 static int64 offset = 0;			/* of business time, as of the last transaction */
+static int64 clock_lead = 0;		/* of the wall clock over the monotonic one, as of the last transaction */
 static int	rotation = 0;
 static int64 lingering[MAX_LINGERING];	/* monotonic times at which given-up look-ups are over */
 static int	nlingering = 0;
@@ -474,6 +476,17 @@ free_lost(int64 mono, bool scan, int *settled)
 	return lost;
 }
 
+/*
+ * How far the wall clock was set back since the last transaction, in microseconds; 0 for what is no more than its keeping right. A
+ * retry is a back-off, not an appointment: it must not wait until the clock is there again.
+ */
+static int64
+clock_step(int64 *lead)
+{
+	*lead = emk_clock_real() - emk_clock_monotonic();
+	return clock_lead != 0 && clock_lead - *lead > CLOCK_STEP ? clock_lead - *lead : 0;
+}
+
 /* One transaction: settles, then claims. Returns how many deliveries it claimed. */
 static int
 work(int64 mono, bool scan, int *settled)
@@ -484,6 +497,8 @@ work(int64 mono, bool scan, int *settled)
 	int			n;
 	bool		sweep = false;
 	int64		begun;
+	int64		lead;
+	int64		back = clock_step(&lead);
 	TimestampTz now;
 
 	begin();
@@ -491,6 +506,11 @@ work(int64 mono, bool scan, int *settled)
 	emk_peer_refresh();
 	offset = emk_clock_offset();
 	now = emk_clock_now();
+	if (back > 0 && emk_setting_is_home())
+	{
+		emk_claim_clock_back(emk_peers, emk_peer_count, back, now);
+		polled_at = 0;
+	}
 	stage = EMK_STAGE_SETTLE;
 	*settled = emk_settle_done(mono, now);
 	end_stage();
@@ -521,6 +541,7 @@ work(int64 mono, bool scan, int *settled)
 			next_sweep = begun + (SWEEP_SHARE + 1) * (emk_clock_monotonic() - begun);
 	}
 	finish();
+	clock_lead = lead;
 	if (*settled > 0)
 		emk_poison_worked(EMK_STAGE_SETTLE);
 	if (claimed > 0)

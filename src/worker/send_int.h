@@ -149,6 +149,9 @@ extern void emk_peer_init(int slot, int slots);
 /* claim.c: inside open SPI, but skip; claimed rows are slots in state EMK_SEND_CLAIMED */
 extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
 extern void emk_claim_orphans(TimestampTz now);
+
+/* The wall clock was set back by so many microseconds: what waits for a retry at these endpoints, or was ready, comes nearer by as much. */
+extern void emk_claim_clock_back(EmkPeer **peers, int n, int64 by, TimestampTz now);
 /* Of n deliveries each that `ended` lets the next of its person go, where its endpoint is ordered. */
 extern void emk_claim_advance(EmkSend **sends, const bool *ended, int n, TimestampTz now);
 

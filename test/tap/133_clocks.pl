@@ -1,0 +1,150 @@
+# The clock of the machine jumps: three days ahead, an hour back, ten days back (R40). What is due is sent once each and within its rate
+# limit, what is new goes within seconds, retries keep their pace, a kill in between changes nothing. lib/clock.c
+# gives the server its time; the monotonic clock stays real.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Emk;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my $sink = start_sink(sync => 0);
+my $node = new_node('clocks', preload => 1, start => 0);
+my $ahead = 0;
+
+# Sets the server's clock so many seconds further
+sub jump
+{
+	my ($seconds) = @_;
+	$ahead += $seconds;
+	open(my $f, '+<', "$dir/time") or die $!;
+	syswrite($f, pack('q', $ahead * 1_000_000)) == 8 or die $!;
+	close $f;
+}
+
+sub query { return $node->safe_psql('postgres', "SET client_min_messages = error; $_[0]") }
+append_to_file("$dir/time", pack('q', 0));
+my $said = qx(gcc -shared -fPIC -O1 -o '$dir/clock.so' '$FindBin::Bin/lib/clock.c' 2>&1);
+$? == 0 or plan skip_all => "no library could be built: $said";
+{
+	local %ENV = (%ENV, LD_PRELOAD => "$dir/clock.so", EMK_CLOCK => "$dir/time");
+	$node->start;
+}
+query('CREATE EXTENSION eventmkt; SELECT eventmkt.init()');
+my $now = query('SELECT extract(epoch FROM clock_timestamp())::bigint');
+jump(3600);
+my $moved = query('SELECT extract(epoch FROM clock_timestamp())::bigint') - $now;
+$moved >= 3500 && $moved <= 3700 or die 'the clock does not move';
+ok(wait_for_sql($node, q{SELECT state FROM eventmkt.health() WHERE "check" = 'worker'}, 'ok', 20), 'a worker runs') or die;
+create_endpoint($node, 'limited', $sink, '/ok/limited', rate_limit => 20);
+create_endpoint($node, 'free', $sink, '/ok/free');
+query(<<'SQL');
+SELECT eventmkt.create_rule('day', on_event => 'Cart', after => '1 day', max_lateness => '10 days', send_to => 'limited');
+SELECT eventmkt.create_rule('half', on_event => 'Half', after => '30 minutes', max_lateness => '10 days', send_to => 'free');
+SELECT eventmkt.create_rule('now', on_event => 'Now', send_to => 'free');
+SELECT eventmkt.create_rule('blink', on_event => 'Blink', after => '2 seconds', send_to => 'free');
+SQL
+my $delivered = sub { "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = '$_[0]' AND status = 'delivered'" };
+my $pid = query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'");
+my (%n, %worst);
+
+# Something new: at once, and after two seconds
+sub new_work
+{
+	my ($what) = @_;
+	my $start = time;
+	query("SELECT eventmkt.track('n' || i, 'Now') FROM generate_series(1, 5) i");
+	ok(wait_for_sql($node, $delivered->('now'), $n{now} += 5, 20), "$what: what is new is sent");
+	my $took = time - $start;
+	cmp_ok($took, '<=', 5, "$what: within five seconds");
+	$worst{now} = $took if $took > ($worst{now} // 0);
+	$start = time;
+	query("SELECT eventmkt.track('b' || i, 'Blink') FROM generate_series(1, 5) i");
+	ok(wait_for_sql($node, $delivered->('blink'), $n{blink} += 5, 20), "$what: what is due two seconds later is sent");
+	$took = time - $start - 2;
+	cmp_ok($took, '<=', 5, "$what: within five seconds of that");
+	cmp_ok($took, '>=', -0.2, "$what: and not before");
+}
+
+sub tries { return scalar(() = $sink->requests(qr{k=$_[0]$})) }
+
+# One message to an endpoint of its own that fails every time, every two seconds or so: it has been tried once
+sub fail_one
+{
+	my ($k) = @_;
+	create_endpoint($node, "failing$k", $sink, "/status/503?k=$k", schedule => '{' . join(',', (2) x 50) . '}');
+	query("SELECT eventmkt.create_rule('fails$k', on_event => 'Fail$k', send_to => 'failing$k')");
+	query("SELECT eventmkt.track('f$k', 'Fail$k')");
+	ok(wait_for(sub { tries($k) >= 1 }, 15), "failure $k: a message is being retried");
+}
+
+sub keeps_pace
+{
+	my ($what, $k) = @_;
+	my $tries = tries($k);
+	ok(wait_for(sub { tries($k) >= $tries + 2 }, 15), "$what: retries go on");
+	cmp_ok(tries($k) - $tries, '<=', 8, "$what: and are no storm");
+}
+
+new_work('before');
+
+# ---- an hour ahead while the worker sleeps until a time half an hour away
+query("SELECT eventmkt.track('h1', 'Half')");
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.pending_trigger p JOIN eventmkt_data.rule r USING (rule_id) WHERE r.name = 'half'", '1', 10), 'a run waits for half an hour');
+sleep 1;
+jump(3600);
+my $start = time;
+ok(wait_for_sql($node, $delivered->('half'), '1', 20), 'an hour ahead: it is sent');
+$worst{jump} = time - $start;
+cmp_ok($worst{jump}, '<=', 7, 'an hour ahead: as soon as the worker looks, every five seconds');
+
+# ---- three days ahead: all that is due, each once, within the limit of its endpoint
+query("SELECT count(eventmkt.track('c' || i, 'Cart')) FROM generate_series(1, 100) i");
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.work", '0', 10), 'a hundred runs wait for a day');
+fail_one(1);
+jump(3 * 86400);
+keeps_pace('three days ahead', 1);
+ok(wait_for_sql($node, $delivered->('day'), '100', 30), 'three days ahead: all are sent');
+is(scalar(() = $sink->requests('/ok/limited')), 100, 'three days ahead: once each');
+cmp_ok($sink->max_per_second('/ok/limited'), '<=', 20, 'three days ahead: no more in a second than the endpoint takes');
+new_work('three days ahead');
+
+# ---- back by an hour, then by ten days
+for my $back ([ 3600, 'an hour back', 2 ], [ 10 * 86400, 'ten days back', 3 ])
+{
+	my ($seconds, $what, $k) = @$back;
+	fail_one($k);
+	jump(-$seconds);
+	keeps_pace($what, $k);
+	new_work($what);
+	is(query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'"), $pid, "$what: the worker is the same");
+}
+
+# ---- leases: what a killed worker had in flight before another jump is taken up by the next one
+create_endpoint($node, 'slow', $sink, '/hang', timeout => '60 s', schedule => '{1,1,1}');
+query("SELECT eventmkt.create_rule('slow', on_event => 'Slow', send_to => 'slow')");
+query("SELECT count(eventmkt.track('s' || i, 'Slow')) FROM generate_series(1, 10) i");
+ok(wait_for(sub { ($sink->stats->{paths}{'/hang'}{requests} // 0) >= 10 }, 20), 'ten are in flight');
+jump(-3600);
+sleep 6;	# a worker that lives when the clock is set back sees it within five seconds
+$sink->mode('/hang', 'ok');
+kill 'KILL', $pid;
+ok(wait_for_sql($node, $delivered->('slow'), '10', 20), 'back again by an hour, and killed: they are sent again');
+$sink->mode('/status/503', 'ok');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule LIKE 'fails%' AND status = 'delivered'", '3', 60), 'what failed all the time is delivered as soon as it can be');
+
+is(query("SELECT count(*) FROM eventmkt_data.pending_trigger"), 0, 'nothing waits');
+my %seen;
+my @twice = grep { $_->{status} == 200 && $_->{path} !~ /hang/ && $seen{ $_->{id} }++ } $sink->requests;
+is(scalar(@twice), 0, 'nothing was delivered twice');
+# receivers believe signatures of the last minutes only, and these were made days ahead
+my $unsafe = join "\n", grep { !/^unverified/ } split /\n/, check_safety($node, $sink, drained => 1, require_verified => 0, max_duplicates => 10);
+is($unsafe, '', 'safety rule');
+is(violations($node), '', 'state machine');
+note sprintf 'after a jump: new work sent within %.2f s; a run that a jump made due %.2f s after it', @worst{qw(now jump)};
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|could not settle/, 'nothing bad in the log');
+$node->stop;
+done_testing();
