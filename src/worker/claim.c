@@ -296,7 +296,7 @@ peer_array(EmkPeer **peers, int n)
 
 static EmkPlan back_plan = {
 	"UPDATE eventmkt_data.delivery SET next_attempt_at = next_attempt_at OPERATOR(pg_catalog.-) $3 "
-	"WHERE endpoint_id OPERATOR(pg_catalog.=) ANY ($1) AND status IN ('queued', 'retrying') "
+	"WHERE endpoint_id OPERATOR(pg_catalog.=) ANY ($1) AND waiting "
 	"AND next_attempt_at OPERATOR(pg_catalog.>) $2 AND next_attempt_at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz",
 	3, {INT4ARRAYOID, TIMESTAMPTZOID, INTERVALOID}
 };
