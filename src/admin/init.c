@@ -37,15 +37,16 @@ static const struct
 	const char *sql;
 }			migrations[] = {
 	{4, "ALTER TABLE eventmkt_data.delivery ADD COLUMN IF NOT EXISTS ordered bool NOT NULL DEFAULT false, "
-		"ADD COLUMN IF NOT EXISTS waiting bool GENERATED ALWAYS AS (status IN ('queued', 'retrying')) STORED, "
-		"ADD COLUMN IF NOT EXISTS died_at timestamptz GENERATED ALWAYS AS (CASE WHEN status = 'dead' THEN settled_at END) STORED, "
-		"ADD COLUMN IF NOT EXISTS lane bool GENERATED ALWAYS AS (CASE WHEN ordered AND status IN ('queued', 'in_flight', 'retrying') "
-		"THEN status <> 'in_flight' END) STORED;"
+		"ADD COLUMN IF NOT EXISTS waiting bool GENERATED ALWAYS AS (status OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'retrying'])) "
+		"STORED, ADD COLUMN IF NOT EXISTS died_at timestamptz GENERATED ALWAYS AS (CASE WHEN status OPERATOR(pg_catalog.=) 'dead' "
+		"THEN settled_at END) STORED, ADD COLUMN IF NOT EXISTS lane bool GENERATED ALWAYS AS (CASE WHEN ordered AND status "
+		"OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'in_flight', 'retrying']) THEN status OPERATOR(pg_catalog.<>) 'in_flight' END) "
+		"STORED;"
 		"DROP INDEX IF EXISTS eventmkt_data.delivery_ready, eventmkt_data.delivery_in_flight, eventmkt_data.delivery_dead;"
 		"CREATE TABLE IF NOT EXISTS eventmkt_data.lease (lease bigint NOT NULL, chunk int NOT NULL, node smallint NOT NULL, "
 		"ids uuid[] NOT NULL, PRIMARY KEY (lease, chunk));"
-		"INSERT INTO eventmkt_data.lease SELECT lease, 0, node, array_agg(id) FROM eventmkt_data.delivery "
-	"WHERE status = 'in_flight' AND lease IS NOT NULL GROUP BY lease, node ON CONFLICT DO NOTHING"},
+		"INSERT INTO eventmkt_data.lease SELECT lease, 0, node, pg_catalog.array_agg(id) FROM eventmkt_data.delivery WHERE status "
+	"OPERATOR(pg_catalog.=) 'in_flight' AND lease IS NOT NULL GROUP BY lease, node ON CONFLICT DO NOTHING"},
 	{0, NULL}
 };
 
