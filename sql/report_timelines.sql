@@ -30,6 +30,8 @@ SELECT count(*) FROM eventmkt_data.late_event;
 SELECT eventmkt.pack_timelines();
 -- kept
 SELECT eventmkt.keep_timelines('cart', 'amount');
+-- an id that is compressed in the index of the packed rows
+SELECT eventmkt.track(repeat('a', 510), 'view', '{}', eventmkt.clock() - interval '50 days') > 0 AS long_id;
 SELECT count(*) FROM wrong;
 CALL pack_all();
 SELECT packed_to = date_trunc('day', eventmkt.clock() - interval '2 hours') AS to_yesterday FROM eventmkt_data.timeline_state;

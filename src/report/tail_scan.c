@@ -20,6 +20,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
@@ -318,17 +319,20 @@ merge_all(Packed *p, const Place *places, uint32 n, uint32 *missing)
 	{
 		bool		isnull;
 		Datum		d = index_getattr(p->scan->xs_itup, 1, p->scan->xs_itupdesc, &isnull);
+		text	   *id = DatumGetTextPP(d); /* a long one is compressed in the index */
 		Place		entry;
 		int			c = 1;
 
 		if (++entries % ROWS_A_BREATH == 0)
 			CHECK_FOR_INTERRUPTS();
-		entry.id = VARDATA_ANY(DatumGetPointer(d));
-		entry.len = VARSIZE_ANY_EXHDR(DatumGetPointer(d));
+		entry.id = VARDATA_ANY(id);
+		entry.len = VARSIZE_ANY_EXHDR(id);
 		while (i < n && (c = compare_places(&places[i], &entry)) < 0)
 			missing[nmissing++] = places[i++].profile;
 		if (c == 0 && i < n && is_seen(p, tid))
 			i++;				/* else the next entry may be one of the same id that is seen */
+		if ((Pointer) id != DatumGetPointer(d))
+			pfree(id);
 	}
 	while (i < n)
 		missing[nmissing++] = places[i++].profile;
