@@ -152,7 +152,7 @@ extern void emk_live_weigh(EmkPair *pairs, int n, TimestampTz now);
  * the tables say what the pair does. forget: all.
  */
 extern void emk_live_marks_init(void);
-extern void emk_live_marks_begin(void);
+extern void emk_live_marks_begin(TimestampTz now);
 extern bool emk_live_mark_settles(const EmkPair *p, TimestampTz now);
 extern void emk_live_mark_put(const EmkPair *p);
 extern void emk_live_marks_forget(void);

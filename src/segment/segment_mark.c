@@ -131,14 +131,17 @@ hold_lock(bool *others)
 }
 
 void
-emk_live_marks_begin(void)
+emk_live_marks_begin(TimestampTz now)
 {
+	static TimestampTz last = DT_NOBEGIN;
 	bool		others = false;
 	bool		held = hold_lock(&others);
 
 	segment_oid = emk_setting_table("segment");
 	if (others || !held)
 		emk_base_invalidate_table("segment");
+	stale |= now < last;		/* a clock that went back brings events into windows again */
+	last = now;
 	if (stale || others || !held || (uint64) nmarks * sizeof(Mark) > (uint64) memory_kb * 1024)
 		emk_live_marks_forget();
 	usable = held && !others;

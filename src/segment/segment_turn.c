@@ -596,7 +596,7 @@ emk_segment_turn(int max, TimestampTz now, TimestampTz *next)
 		return 0;
 	}
 	emk_live_refresh();
-	emk_live_marks_begin();
+	emk_live_marks_begin(now);
 	done = take_work(&pairs, max, &merged, &nmerged);
 	if (done < max)				/* a merge among the work comes before the timers of who was merged */
 		done += take_due(&pairs, max, now);

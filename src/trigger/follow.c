@@ -127,6 +127,12 @@ move_run(EmkTake *t, EmkRun *run, const char *into)
 	}
 	as_item(t, younger, into, &item);
 	emk_trigger_start(t, rule, &item, older->key);
+	/* what was folded into the younger is folded into the older now, and begins anew should that be cancelled before it */
+	if (rule->on_repeat != EMK_REPEAT_DEBOUNCE && older->last_at < Min(younger->last_at, older->due_at))
+	{
+		older->last_at = Min(younger->last_at, older->due_at);
+		older->dirty = true;
+	}
 	if (younger == run)
 		emk_trigger_push(&t->runs, run);
 }
