@@ -43,9 +43,9 @@ static const struct
 		"OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'in_flight', 'retrying']) THEN status OPERATOR(pg_catalog.<>) 'in_flight' END) "
 		"STORED;"
 		"DROP INDEX IF EXISTS eventmkt_data.delivery_ready, eventmkt_data.delivery_in_flight, eventmkt_data.delivery_dead;"
-		"CREATE TABLE IF NOT EXISTS eventmkt_data.lease (lease bigint NOT NULL, chunk int NOT NULL, node smallint NOT NULL, "
-		"ids uuid[] NOT NULL, PRIMARY KEY (lease, chunk));"
-		"INSERT INTO eventmkt_data.lease SELECT lease, 0, node, pg_catalog.array_agg(id) FROM eventmkt_data.delivery WHERE status "
+		"CREATE TABLE IF NOT EXISTS eventmkt_data.lease (node smallint NOT NULL, lease bigint NOT NULL, chunk int NOT NULL, "
+		"ids uuid[] NOT NULL, PRIMARY KEY (node, lease, chunk));"
+		"INSERT INTO eventmkt_data.lease SELECT node, lease, 0, pg_catalog.array_agg(id) FROM eventmkt_data.delivery WHERE status "
 	"OPERATOR(pg_catalog.=) 'in_flight' AND lease IS NOT NULL GROUP BY lease, node ON CONFLICT DO NOTHING"},
 	{0, NULL}
 };

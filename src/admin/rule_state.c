@@ -35,8 +35,7 @@ static EmkPlan drop_runs_plan = {
 };
 static EmkPlan drop_deliveries_plan = {
 	"UPDATE eventmkt_data.delivery SET status = 'cancelled', settled_at = $2, last_error = 'rule_dropped' "
-	"WHERE rule_id OPERATOR(pg_catalog.=) $1 AND (status OPERATOR(pg_catalog.=) 'queued' "
-	"OR status OPERATOR(pg_catalog.=) 'retrying') "
+	"WHERE rule_id OPERATOR(pg_catalog.=) $1 AND waiting "
 	"RETURNING run_id, rule_version, profile_id, key, event_id, started_at, due_at, id", 2, {INT4OID, TIMESTAMPTZOID}
 };
 

@@ -52,11 +52,11 @@ COMMENT ON TABLE eventmkt_data.delivery IS 'one message to one endpoint; its id 
 -- Which deliveries a worker may have in flight: its epoch, and the ids in 64 of its slots, written by the transaction that claims
 -- them. Those of an epoch whose worker is gone are looked up here. Since data version 4.
 CREATE TABLE IF NOT EXISTS eventmkt_data.lease (
+	node		smallint NOT NULL,
 	lease		bigint NOT NULL,				-- epoch of the worker
 	chunk		int NOT NULL,					-- of its slots
-	node		smallint NOT NULL,
 	ids			uuid[] NOT NULL,
-	PRIMARY KEY (lease, chunk)
+	PRIMARY KEY (node, lease, chunk)
 );
 ALTER TABLE eventmkt_data.lease SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE eventmkt_data.lease IS 'deliveries that workers may have in flight, by epoch; freed when the worker is gone';

@@ -83,8 +83,9 @@ static EmkPlan heal_plan = {
 	"FROM eventmkt_data.delivery x WHERE " BEHIND " AND x.endpoint_id OPERATOR(pg_catalog.=) l.endpoint_id "
 	"AND x.profile_id OPERATOR(pg_catalog.=) l.profile_id LIMIT 1000) g WHERE NOT EXISTS (SELECT FROM "
 	"eventmkt_data.endpoint e WHERE e.endpoint_id OPERATOR(pg_catalog.=) l.endpoint_id AND e.ordered)), u AS (UPDATE "
-	"eventmkt_data.delivery d SET next_attempt_at = $4 FROM f WHERE d.id OPERATOR(pg_catalog.=) f.id AND d.waiting "
-	"RETURNING 1) "
+	"eventmkt_data.delivery d SET next_attempt_at = $4 FROM (SELECT y.id FROM eventmkt_data.delivery y WHERE y.id "
+	"OPERATOR(pg_catalog.=) ANY (SELECT f.id FROM f) FOR UPDATE SKIP LOCKED) AS g WHERE d.id OPERATOR(pg_catalog.=) g.id "
+	"AND d.waiting RETURNING 1) "
 	"SELECT l.endpoint_id, l.profile_id, l.n, (SELECT pg_catalog.count(*) FROM u) FROM l ORDER BY l.n DESC LIMIT 1",
 	4, {INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID}
 };

@@ -36,9 +36,9 @@ static EmkPlan range_plan = {
 	"schedule = pg_catalog.array_cat(pg_catalog.array_fill(0, ARRAY[d.attempts]), e.schedule) "
 	"FROM (SELECT x.id, e.schedule FROM eventmkt_data.delivery x "
 	"JOIN eventmkt_data.endpoint e ON e.endpoint_id OPERATOR(pg_catalog.=) x.endpoint_id "
-	"WHERE e.name OPERATOR(pg_catalog.=) $1 AND x.status OPERATOR(pg_catalog.=) 'dead' "
-	"AND x.settled_at OPERATOR(pg_catalog.>=) $3 AND x.settled_at OPERATOR(pg_catalog.<=) $4 "
-	"ORDER BY x.settled_at LIMIT 5000 FOR UPDATE OF x) AS e WHERE d.id OPERATOR(pg_catalog.=) e.id", 4,
+	"WHERE e.name OPERATOR(pg_catalog.=) $1 "
+	"AND x.died_at OPERATOR(pg_catalog.>=) $3 AND x.died_at OPERATOR(pg_catalog.<=) $4 "
+	"ORDER BY x.died_at LIMIT 5000 FOR UPDATE OF x) AS e WHERE d.id OPERATOR(pg_catalog.=) e.id", 4,
 	{TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 static EmkPlan endpoint_plan = {

@@ -193,7 +193,7 @@ CREATE OR REPLACE VIEW eventmkt_bi.dead_letters AS
 	SELECT d.id AS delivery_id, d.rule, e.name AS endpoint, d.profile_id, d.key, d.attempts, d.last_status, d.last_error,
 		d.event_id, d.due_at, d.first_sent_at, d.settled_at AS dead_at
 	FROM eventmkt_data.delivery d LEFT JOIN eventmkt_data.endpoint e ON e.endpoint_id = d.endpoint_id
-	WHERE d.status = 'dead';
+	WHERE d.died_at IS NOT NULL;
 COMMENT ON VIEW eventmkt_bi.dead_letters IS 'messages that could not be delivered; eventmkt.redeliver(delivery_id) tries again';
 COMMENT ON COLUMN eventmkt_bi.dead_letters.last_status IS 'HTTP status of the last try; NULL when no answer came';
 COMMENT ON COLUMN eventmkt_bi.dead_letters.delivery_id IS 'id of the message, the webhook-id';

@@ -120,9 +120,9 @@ fill(uint64 row, EmkPeer *peer)
 
 /* ---- the gates ---- */
 
-/* Asks the gates in a subtransaction; false when they raised an error. */
+/* Runs fn in a subtransaction; false when it raised an error. */
 static bool
-ask_guarded(EmkGateRun *runs, int n, TimestampTz now)
+guarded(void (*fn) (void *arg), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -132,7 +132,7 @@ ask_guarded(EmkGateRun *runs, int n, TimestampTz now)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		emk_gate_ask(runs, n, now);
+		fn(arg);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -146,6 +146,30 @@ ask_guarded(EmkGateRun *runs, int n, TimestampTz now)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return ok;
+}
+
+typedef struct Asking
+{
+	EmkGateRun *runs;
+	int			n;
+	TimestampTz now;
+} Asking;
+
+static void
+ask_gates(void *arg)
+{
+	Asking	   *a = arg;
+
+	emk_gate_ask(a->runs, a->n, a->now);
+}
+
+/* False when the gates raised an error */
+static bool
+ask_guarded(EmkGateRun *runs, int n, TimestampTz now)
+{
+	Asking		a = {runs, n, now};
+
+	return guarded(ask_gates, &a);
 }
 
 /* Judges what does not need the gates' queries; true when `run` is to be asked. */
@@ -295,19 +319,50 @@ peer_array(EmkPeer **peers, int n)
 }
 
 static EmkPlan back_plan = {
-	"UPDATE eventmkt_data.delivery SET next_attempt_at = next_attempt_at OPERATOR(pg_catalog.-) $3 "
-	"WHERE endpoint_id OPERATOR(pg_catalog.=) ANY ($1) AND waiting "
-	"AND next_attempt_at OPERATOR(pg_catalog.>) $2 AND next_attempt_at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz",
-	3, {INT4ARRAYOID, TIMESTAMPTZOID, INTERVALOID}
+	"UPDATE eventmkt_data.delivery AS d SET next_attempt_at = d.next_attempt_at OPERATOR(pg_catalog.-) $3 FROM ("
+	"SELECT x.id FROM eventmkt_data.delivery x "
+	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) ANY ($1) AND x.waiting AND x.node OPERATOR(pg_catalog.=) $4 "
+	"AND x.next_attempt_at OPERATOR(pg_catalog.>) $2 AND x.next_attempt_at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+	"FOR UPDATE SKIP LOCKED) AS y WHERE d.id OPERATOR(pg_catalog.=) y.id",
+	4, {INT4ARRAYOID, TIMESTAMPTZOID, INTERVALOID, INT2OID}
 };
+
+static void
+move_back(void *arg)
+{
+	emk_spi_run(&back_plan, arg, NULL, false, 0);
+}
 
 void
 emk_claim_clock_back(EmkPeer **peers, int n, int64 by, TimestampTz now)
 {
 	Interval	iv = {.time = by};
-	Datum		args[3] = {peer_array(peers, n), TimestampTzGetDatum(now), IntervalPGetDatum(&iv)};
+	Datum		args[4] = {peer_array(peers, n), TimestampTzGetDatum(now), IntervalPGetDatum(&iv), Int16GetDatum(emk_setting_node())};
 
-	emk_spi_run(&back_plan, args, NULL, false, 0);
+	(void) guarded(move_back, args);
+}
+
+typedef struct Healing
+{
+	int			limit;
+	TimestampTz now;
+	uint64		healed;
+} Healing;
+
+static void
+heal_lanes(void *arg)
+{
+	Healing    *h = arg;
+
+	h->healed = emk_lane_heal(h->limit, h->now);
+}
+
+bool
+emk_claim_heal(int limit, TimestampTz now)
+{
+	Healing		h = {limit, now};
+
+	return guarded(heal_lanes, &h) && h.healed > 0;
 }
 
 /* For endpoints that gave less than they were asked for: nothing is ready there before next_ready. */
@@ -421,12 +476,31 @@ is_behind(uint64 row)
 	return emk_spi_bool(row, 20, true);
 }
 
+typedef struct Parking
+{
+	int32	   *endpoints;
+	TimestampTz *lows;
+	int			n;
+	int			limit;
+	TimestampTz now;
+	int			parked;
+} Parking;
+
+static void
+park_lanes(void *arg)
+{
+	Parking    *p = arg;
+
+	p->parked = emk_lane_park(p->endpoints, p->lows, p->n, p->limit, p->now);
+}
+
 /* Sets behind what has to wait for others of its person, where such was found, so that nobody comes across it again. */
 static void
 park(EmkPeer **peers, const int *behind, int n, int limit, TimestampTz now)
 {
 	int32	   *ids = palloc(sizeof(int32) * n);
 	TimestampTz *lows = palloc(sizeof(TimestampTz) * n);
+	Parking		p;
 	int			k = 0;
 
 	for (int i = 0; i < n; i++)
@@ -435,7 +509,9 @@ park(EmkPeer **peers, const int *behind, int n, int limit, TimestampTz now)
 			ids[k] = peers[i]->endpoint_id;
 			lows[k++] = peers[i]->low;
 		}
-	if (emk_lane_park(ids, lows, k, limit, now) == 0)
+	p = (Parking) {ids, lows, k, limit, now};
+	/* a row that cannot be changed, because a trigger raises on it, stops nobody but those behind it */
+	if (!guarded(park_lanes, &p) || p.parked == 0)
 		return;
 	for (int i = 0; i < n; i++)
 		peers[i]->maybe |= behind[i] > 0;

@@ -18,7 +18,7 @@
 
 static EmkPlan write_plan = {
 	"INSERT INTO eventmkt_data.lease (lease, chunk, node, ids) VALUES ($1, $2, $3, $4) "
-	"ON CONFLICT (lease, chunk) DO UPDATE SET ids = EXCLUDED.ids", 4, {INT8OID, INT4OID, INT2OID, UUIDARRAYOID}
+	"ON CONFLICT (node, lease, chunk) DO UPDATE SET ids = EXCLUDED.ids", 4, {INT8OID, INT4OID, INT2OID, UUIDARRAYOID}
 };
 static EmkPlan dead_plan = {
 	"SELECT pg_catalog.array_agg(x.lease) FROM (SELECT DISTINCT lease FROM eventmkt_data.lease "
@@ -44,8 +44,8 @@ static EmkPlan free_plan = {
 	{INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID, INT8OID, BOOLOID}
 };
 static EmkPlan forget_plan = {
-	"DELETE FROM eventmkt_data.lease l WHERE l.lease OPERATOR(pg_catalog.=) ANY ($1) "
-	"AND NOT EXISTS (SELECT FROM " STILL_IN_FLIGHT ")", 1, {INT8ARRAYOID}
+	"DELETE FROM eventmkt_data.lease l WHERE l.node OPERATOR(pg_catalog.=) $2 AND l.lease OPERATOR(pg_catalog.=) ANY ($1) "
+	"AND NOT EXISTS (SELECT FROM " STILL_IN_FLIGHT ")", 2, {INT8ARRAYOID, INT2OID}
 };
 
 /* The ids of one chunk of slots, when one of them was claimed by the transaction under way; else 0 of them. */
@@ -106,7 +106,8 @@ emk_lease_free_lost(int max, bool shuffle, TimestampTz now)
 	args[4] = Int64GetDatum(max);
 	args[5] = BoolGetDatum(shuffle);
 	freed = (int) emk_spi_run(&free_plan, args, NULL, false, 0);
+	args[1] = args[3];
 	if (freed < max)
-		emk_spi_run(&forget_plan, &dead, NULL, false, 0);
+		emk_spi_run(&forget_plan, args, NULL, false, 0);
 	return freed;
 }

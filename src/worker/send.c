@@ -522,7 +522,7 @@ work(int64 mono, bool scan, int *settled)
 		{
 			polled_at = mono;
 			scan = sweep = true;
-			if (first && emk_lane_heal(HEAL_AT_MOST, now) > 0)
+			if (first && emk_claim_heal(HEAL_AT_MOST, now))
 				emk_wake_at_commit();	/* their endpoints may be others', and there may be more */
 		}
 		/* what a long transaction put lies below the marks when it commits */
@@ -622,7 +622,10 @@ run(int64 mono, bool scan)
 		scan |= guarded(free_lost, mono, scan, &settled) > 0;
 	claimed = guarded(work, mono, scan, &settled);
 	if (claimed < 0)
+	{
+		rotation++;				/* where a row stands in the way, the others come first */
 		return;
+	}
 	backoff = retry_at = 0;
 	if (settled > 0)
 		EMK_PAUSE_POINT("settle_committed");

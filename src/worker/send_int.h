@@ -147,6 +147,7 @@ extern void emk_peer_written(void);			/* after commit */
 extern void emk_peer_init(int slot, int slots);
 
 /* claim.c: inside open SPI, but skip; claimed rows are slots in state EMK_SEND_CLAIMED */
+extern bool emk_claim_heal(int limit, TimestampTz now);	/* emk_lane_heal(), whatever it raises; true: some may go now */
 extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
 extern void emk_claim_orphans(TimestampTz now);
 

@@ -26,6 +26,12 @@ static EmkPlan settle_plan = {
 	{INT4ARRAYOID, UUIDARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT8OID,
 	TIMESTAMPTZOID}
 };
+static EmkPlan still_ours_plan = {
+	"SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (id, attempt), eventmkt_data.delivery d "
+	"WHERE d.id OPERATOR(pg_catalog.=) u.id AND d.status OPERATOR(pg_catalog.=) 'in_flight' "
+	"AND d.lease OPERATOR(pg_catalog.=) $3 AND d.attempts OPERATOR(pg_catalog.=) u.attempt)", 3,
+	{UUIDARRAYOID, INT4ARRAYOID, INT8OID}
+};
 static EmkPlan release_held_plan = {
 	"UPDATE eventmkt_data.pending_trigger AS p SET wake_at = $4 "
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u (profile_id, rule_id, key) "
@@ -154,6 +160,15 @@ store_by_statement(EmkSend **sends, int n, bool *stored, TimestampTz now)
 	emk_spi_run(&settle_plan, args, NULL, false, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		stored[emk_spi_int4(i, 1, 0)] = true;
+	if (SPI_processed == (uint64) k)
+		return;
+	/* what was not changed is somebody else's by now, or a trigger keeps it from being changed: then it must stay in its slot */
+	args[0] = args[1];
+	args[1] = args[2];
+	args[2] = args[7];
+	emk_spi_run(&still_ours_plan, args, NULL, false, 0);
+	if (emk_spi_bool(0, 1, false))
+		emk_outbox_suppressed();
 }
 
 /* Stores n tries; marks in `stored` those whose row was still ours. */

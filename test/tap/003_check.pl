@@ -33,7 +33,7 @@ $node->safe_psql('postgres', "SET client_min_messages = error;
 	UPDATE $d SET status = 'dead', attempts = 2, settled_at = created_at WHERE profile_id = 'b';
 	UPDATE $d SET status = 'cancelled', settled_at = created_at WHERE profile_id = 'c';
 	UPDATE $d SET status = 'in_flight', attempts = 1, lease = 7 WHERE profile_id = 'd';
-	INSERT INTO eventmkt_data.lease SELECT 7, 0, node, array_agg(id) FROM $d WHERE profile_id = 'd' GROUP BY node;
+	INSERT INTO eventmkt_data.lease SELECT node, 7, 0, array_agg(id) FROM $d WHERE profile_id = 'd' GROUP BY node;
 	UPDATE $d SET status = 'retrying', attempts = 1 WHERE profile_id = 'e';
 	INSERT INTO eventmkt_data.attempt (delivery_id, attempt, started_at, latency_us)
 		SELECT id, n, created_at, 1 FROM $d, generate_series(1, attempts) n WHERE status <> 'in_flight'");

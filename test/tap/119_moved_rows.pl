@@ -78,6 +78,19 @@ is($requests->() - $before, 38, 'what is not stored is not sent');
 $sql->('DROP FUNCTION public.mute() CASCADE');
 ok(wait_for_sql($node, $delivered->('mute'), 20, 70), 'what could not be claimed goes when it can');
 
+# 5. … and the settling of one: it stays in its slot, and is stored when that can be
+$before = $requests->();
+$sql->(q{CREATE FUNCTION public.mute() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	CREATE TRIGGER settle BEFORE UPDATE ON eventmkt_data.delivery FOR EACH ROW WHEN (NEW.status = 'delivered' AND NEW.profile_id = 'stuck7')
+	EXECUTE FUNCTION public.mute()});
+$sql->("SELECT count(eventmkt.track('stuck' || i, 'Now')) FROM generate_series(1, 20) i");
+ok(wait_for_sql($node, $delivered->('stuck'), 19, 15), 'the others are settled');
+is($sql->("SELECT status FROM eventmkt_data.delivery WHERE profile_id = 'stuck7'"), 'in_flight', 'one cannot be');
+is(violations($node), '', 'it is known who has it');
+$sql->('DROP FUNCTION public.mute() CASCADE');
+ok(wait_for_sql($node, $delivered->('stuck'), 20, 70), 'it is settled when it can be');
+is($requests->() - $before, 20, 'and was sent once');
+
 is($sql->("SELECT count(*) FROM eventmkt_data.delivery WHERE attempts <> 1"), 0, 'none was tried twice');
 is($worker->(), $pid, 'by the same worker');
 $node->stop;
