@@ -41,6 +41,14 @@ SELECT eventmkt.run_due() > 0 AS ran;
 SELECT public.tell('waits', 'A', 19);
 SELECT eventmkt.run_due() > 0 AS ran;
 SELECT profile_id, extract(epoch FROM due_at - t0) / 3600 AS due FROM eventmkt_data.pending_trigger, public.base ORDER BY 1, 2;
+-- two late starts of one series in one batch, beside a run that waits: one message; and the second does not move that run back
+SELECT public.tell('pair', 'A', 20.5);
+SELECT public.tell('chain', 'A', 20.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('pair', 'A', 3.5, 3);
+SELECT public.tell('chain', 'A', 17, 18.6);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT profile_id, extract(epoch FROM due_at - t0) / 3600 AS due FROM eventmkt_data.pending_trigger, public.base WHERE profile_id IN ('pair', 'chain') ORDER BY 1, 2;
 -- cancelled, begun anew from what was folded in, cancelled again: the third start is not lost
 SELECT public.tell('thrice', 'A', 18.5, 19, 20);
 SELECT eventmkt.run_due() > 0 AS ran;

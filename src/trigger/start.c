@@ -5,6 +5,7 @@
  *   a run, event after its due_at → the run is set aside, begin()
  *   a run, event before it        → move_back() where the older event decides and was not decided before, else nothing
  *   a run, event so long before it that it was over when the run began → begin(), beside it
+ *   a run, event before it that another live run's series has or begins with (ignore, replace) → that run's business
  *   a run, event within it        → refresh() by on_repeat
  *
  * begin() asks whether its profile is in a storm.
@@ -128,12 +129,55 @@ open_run(EmkTake *t, const char *profile_id, const EmkRule *rule, const char *ke
 	return NULL;
 }
 
+/* An event before the run, or within it */
+static void
+join(EmkTake *t, EmkRun *run, const EmkRule *own, const EmkItem *item)
+{
+	int			c = emk_trigger_compare(item->occurred_at, item->message_id, item->properties,
+										run->event_at, run->message_id, run->properties);
+
+	if (item->occurred_at < run->started_at)
+	{
+		if (own->on_repeat != EMK_REPEAT_DEBOUNCE && !emk_trigger_is_decided(t, own, item, run->key))
+			move_back(run, own, item);
+	}
+	else if (c > 0)
+		refresh(run, own, item);
+	else if (own->on_repeat == EMK_REPEAT_IGNORE && item->occurred_at == run->started_at && c < 0)
+		take_data(run, item);
+}
+
+/*
+ * A run beside `run` (one that began there, was set aside or is held) of a series that has the event, or would have begun with it.
+ * Asked for an event before `run`; NULL for none.
+ */
+static EmkRun *
+beside(EmkTake *t, const EmkRun *run, const EmkRule *own, const EmkItem *item)
+{
+	TimestampTz end = emk_clock_add(item->occurred_at, &own->after);
+	EmkRun	   *found = NULL;
+
+	if (own->on_repeat == EMK_REPEAT_DEBOUNCE || item->occurred_at >= run->started_at)
+		return NULL;
+	for (EmkRun *r = emk_trigger_walk(t, item->profile_id, own->rule_id, NULL); r != NULL;
+		 r = emk_trigger_walk(t, item->profile_id, own->rule_id, r))
+	{
+		if (r == run || r->slot == 0 || strcmp(r->key, run->key) != 0 || item->occurred_at > r->due_at || r->started_at > end)
+			continue;
+		if (r->started_at <= item->occurred_at)
+			return r;
+		if (found == NULL || r->started_at < found->started_at)
+			found = r;
+	}
+	return found;
+}
+
 void
 emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key)
 {
 	const EmkRule *own;			/* of the version that the run keeps */
 	EmkRun	   *run;
-	int			c;
+	EmkRun	   *other;
 
 	if (rule->on_repeat == EMK_REPEAT_PARALLEL || !has_delay(rule))
 	{
@@ -152,8 +196,6 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 	own = run->rule_version == rule->version ? rule : emk_rule_get(rule->rule_id, run->rule_version);
 	if (own == NULL)
 		own = rule;
-	c = emk_trigger_compare(item->occurred_at, item->message_id, item->properties,
-							run->event_at, run->message_id, run->properties);
 	if (item->occurred_at > run->due_at && !rule->lapse)
 	{
 		/* it fell due before this event: to be decided for itself */
@@ -161,21 +203,19 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 		run->dirty = true;
 		begin(t, rule, item, key, 0, false);
 	}
+	else if (!rule->lapse && (other = beside(t, run, own, item)) != NULL)
+	{
+		if (other->event_id != item->event_id)
+			join(t, other, own, item);
+	}
 	else if (emk_clock_add(item->occurred_at, &own->after) < run->started_at && !rule->lapse &&
 			 (own->on_repeat != EMK_REPEAT_DEBOUNCE || emk_trigger_debounces(rule)))
 	{
 		if (!emk_trigger_has_event(t, item->profile_id, rule->rule_id, item->event_id))
 			begin(t, rule, item, key, item->event_id, emk_trigger_debounces(rule));
 	}
-	else if (item->occurred_at < run->started_at)
-	{
-		if (own->on_repeat != EMK_REPEAT_DEBOUNCE && !emk_trigger_is_decided(t, own, item, key))
-			move_back(run, own, item);
-	}
-	else if (c > 0)
-		refresh(run, own, item);
-	else if (own->on_repeat == EMK_REPEAT_IGNORE && item->occurred_at == run->started_at && c < 0)
-		take_data(run, item);
+	else
+		join(t, run, own, item);
 }
 
 EmkRun *
