@@ -74,7 +74,7 @@ sub kill_at
 for my $c (1 .. sized(2, 4))
 {
 	push @clients, Emk::Client->start($node, prefix => "c$c", events => { Now => 1, Late => 1, Bad => 1 }, users => 15,
-		batch => 10, pause => sized(0.2, 0.1));
+		batch => 10, pause => sized(0.02, 0.01));
 }
 for my $round (1 .. $rounds)
 {

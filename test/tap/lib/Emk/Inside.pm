@@ -4,7 +4,7 @@ package Emk::Inside;
 
 =head1 Emk::Inside: a test in namespaces of its own (users, mounts, network), without privileges
 
-What Emk::Names and Emk::Net share. enter(MODULE, ARGUMENTS…) starts the test again inside, or skips it and says why; inside it returns
+What Emk::Names, Emk::Net and Emk::Space share. enter(MODULE, ARGUMENTS…) starts the test again inside, or skips it and says why; inside it returns
 the test's folder. MODULE has
 
   ready(DIR, …)     outside, as ourselves: files that are needed inside
@@ -33,7 +33,7 @@ sub skip
 	my ($why) = @_;
 	$why =~ s/\s+/ /g;
 	require Test::More;
-	Test::More::plan(skip_all => "no network of one's own here: $why");
+	Test::More::plan(skip_all => "no namespaces of one's own here: $why");
 }
 
 sub enter
@@ -85,7 +85,8 @@ sub loopback_up
 END
 {
 	my $rc = $?;
-	File::Path::remove_tree($ENV{EMK_INSIDE}) if defined $owner && $owner == $$;
+	# where something is mounted stays, empty
+	File::Path::remove_tree($ENV{EMK_INSIDE}, { error => \my $busy }) if defined $owner && $owner == $$;
 	$? = $rc;
 }
 

@@ -15,58 +15,37 @@ They vanish with the test.
 
 use strict;
 use warnings;
-use File::Temp;
+use Emk::Inside;
 
 use constant { DISKS => 2, MEGABYTES => 64 };
 
-# Stage 2, root of the namespaces: mounts, then on as the user that we were
-sub enter
+sub ready
 {
-	my ($uid, $gid, $dir, @command) = @_;
-	my $fail = sub { print STDERR "$_[0]: $!\n"; exit 125 };
+	my ($class, $dir) = @_;
+	mkdir "$dir/disk$_" or die "$dir/disk$_: $!\n" for 1 .. DISKS;
+}
 
+sub prepare
+{
+	my ($class, $dir) = @_;
 	for my $i (1 .. DISKS)
 	{
-		system('mount', '-t', 'tmpfs', '-o', 'size=' . MEGABYTES . 'm,mode=0700', 'tmpfs', "$dir/$i") == 0 or $fail->('mount');
+		system('mount', '-t', 'tmpfs', '-o', 'size=' . MEGABYTES . 'm,mode=0700', 'tmpfs', "$dir/disk$i") == 0 or die "mount: $?\n";
 	}
-	exec 'unshare', '-U', "--map-user=$uid", "--map-group=$gid", @command or $fail->('unshare');
 }
+
+my $dir;
 
 sub import
 {
 	my ($class) = @_;
 
-	enter(splice @ARGV, 0) if ($ENV{EMK_SPACE} // '') eq 'enter' && delete $ENV{EMK_SPACE};
-	if (!defined $ENV{EMK_SPACE_DIR})
-	{
-		my $dir = File::Temp::tempdir('emk_space_XXXX', TMPDIR => 1);
-		(my $lib = __FILE__) =~ s{/Emk/Space\.pm$}{};
-		mkdir "$dir/$_" or die "$dir/$_: $!" for 1 .. DISKS;
-		my @enter = ('unshare', '-Urm', $^X, '-I', $lib, '-MEmk::Space', '-e', '1', $<, $( + 0, $dir);
-		local $ENV{EMK_SPACE} = 'enter';
-		local $ENV{EMK_SPACE_DIR} = $dir;
-		my $said = qx(@{[ join ' ', map { quotemeta } @enter, 'true' ]} 2>&1);
-		if ($? != 0)
-		{
-			remove($dir);
-			$said =~ s/\s+/ /g;
-			require Test::More;
-			Test::More::plan(skip_all => "no namespaces of one's own here: $said");
-		}
-		exec @enter, $^X, $0, @ARGV or die "unshare: $!";
-	}
+	$dir = Emk::Inside::enter($class);
 	no strict 'refs';
 	*{ caller() . "::$_" } = \&{$_} for qw(small_disk fill make_room);
 }
 
-sub remove
-{
-	my ($dir) = @_;
-	rmdir "$dir/$_" for 1 .. DISKS;
-	rmdir $dir;
-}
-
-sub small_disk { return "$ENV{EMK_SPACE_DIR}/$_[0]" }
+sub small_disk { return "$dir/disk$_[0]" }
 
 sub fill
 {
