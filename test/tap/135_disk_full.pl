@@ -97,7 +97,8 @@ sub our_lines { return scalar(() = slurp_file($_[0]->logfile) =~ /^.*(?:LOG|WARN
 	make_room($disk);
 	# it may have given up, or still be trying to start again
 	$node->_update_pid(-1);
-	my $up = sub { my ($rc) = $node->psql('postgres', 'SELECT 1', on_error_die => 0, timeout => 10); defined $rc && $rc == 0 };
+	# a psql that dies before it has read all breaks our pipe
+	my $up = sub { my ($rc) = eval { $node->psql('postgres', 'SELECT 1', on_error_die => 0, timeout => 10) }; defined $rc && $rc == 0 };
 	if (!wait_for($up, 3))
 	{
 		$node->stop('immediate', fail_ok => 1) if defined $node->{_pid};
