@@ -112,7 +112,7 @@ emk_live_marks_init(void)
 static bool
 hold_lock(bool *others)
 {
-	bool		for_life = IsBackgroundWorker;
+	bool		for_life = MyBackendType == B_BG_WORKER;
 	LockAcquireResult got;
 	LOCKTAG		tag;
 
