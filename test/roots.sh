@@ -3,6 +3,8 @@
 #   need CMD PACKAGE     installs a package of this machine where its command is missing
 #   make_root RELEASE    $roots/RELEASE, made once by debootstrap and kept; with apt's settings of this machine (proxies)
 #   inside ROOT          runs the script on standard input in ROOT, in namespaces that take its mounts and processes along when it ends
+#   old_server MAJOR     the script that makes, in the root it runs in, PostgreSQL MAJOR of the Debian release that has it, with the extension
+#                        built and installed, from the copy of the tree in the current folder; its place is /opt/pgMAJOR/lib/postgresql/MAJOR
 #   tree                 names of the files of the tree, NUL-terminated: tracked and new ones, not the ignored ones
 roots=${EMK_MATRIX:-/var/tmp/eventmkt-roots}
 say() { echo "${0##*/}: $*" >&2; }
@@ -36,6 +38,39 @@ inside() {
 		mount -t sysfs sysfs "$root/sys"
 		exec chroot "$root" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /bin/bash -s' inside "$1"
+}
+
+old_server() {
+	cat <<-EOF
+		major=$1 release=$(case $1 in 15) echo bookworm ;; 17) echo trixie ;; *) echo sid ;; esac)
+	EOF
+	cat <<-'EOF'
+		set -e
+		old=/opt/pg$major
+		if [ ! -x $old/usr/lib/postgresql/$major/bin/pg_config ]; then
+			rm -rf $old && mkdir -p $old/debs/lists/partial
+			echo "deb $(sed -nE 's/^(deb|URIs:) (\[[^]]*\] )?(http[^ ]+).*/\3/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+				head -1) $release main" >$old/debs/sources
+			# lists of its own: what is installed here stays what it is
+			from=(-o Dir::Etc::sourcelist=$old/debs/sources -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists=$old/debs/lists
+				-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=)
+			apt-get -qq "${from[@]}" update
+			cd $old/debs
+			apt-get -qq "${from[@]}" download postgresql-$major postgresql-client-$major postgresql-server-dev-$major
+			for f in *.deb; do dpkg -x $f $old; done
+			# libraries that only the older release has
+			for n in $(dpkg-deb -f postgresql-${major}_*.deb Depends | tr ',' '\n' | grep -oE 'lib(icu|ldap)[^ ]*'); do
+				apt-get -qq "${from[@]}" download $n && dpkg -x ${n}_*.deb $old/more
+			done
+			for f in $old/more/usr/lib/*/*.so.*; do
+				[ -e "${f/#$old\/more/}" ] || cp -a "$f" /usr/local/lib/
+			done
+			ldconfig
+			cd - >/dev/null
+		fi
+		rm -rf $old/tree && cp -a . $old/tree
+		(cd $old/tree && EMK_PG_HOME=$old/usr PG_MAJOR=$major SANDBOX=$old test/sandbox)
+	EOF
 }
 
 tree() {

@@ -12,6 +12,11 @@ use Test::More;
 my $sink = start_sink();
 my $conf = "shared_preload_libraries = 'eventmkt'\neventmkt.allowed_networks = '127.0.0.0/8'\neventmkt.allow_plain_http = on\n";
 my $old = PostgreSQL::Test::Cluster->new('old', $ENV{EMK_OLD_PG} ? (install_path => $ENV{EMK_OLD_PG}) : ());
+my $new = PostgreSQL::Test::Cluster->new('new');
+SKIP: {
+	skip 'there is no older server, EMK_OLD_PG names none: both sides are PostgreSQL ' . $new->pg_version, 1 if !$ENV{EMK_OLD_PG};
+	cmp_ok($old->pg_version->major, '<', $new->pg_version->major, 'from ' . $old->pg_version . ' to ' . $new->pg_version);
+}
 # data checksums are on by default since 18
 $old->init(extra => [ '--locale', 'C', '--encoding', 'UTF8' ]);
 $old->append_conf('postgresql.conf', $conf);
@@ -54,7 +59,6 @@ my $may = $old->safe_psql('shop', $rights);
 my $secret = $old->safe_psql('shop', 'SELECT md5(string_agg(s::text, \' \')) FROM eventmkt.secret s');
 $old->stop;
 
-my $new = PostgreSQL::Test::Cluster->new('new');
 my @checksums = $new->pg_version >= 18 && $old->pg_version < 18 ? ('--no-data-checksums') : ();
 $new->init(extra => [ '--locale', 'C', '--encoding', 'UTF8', @checksums ]);
 $new->append_conf('postgresql.conf', $conf);
