@@ -9,12 +9,19 @@
  * Progress is the row of segment_state, stored with each chunk, so a worker that ends loses nothing and untrack_segment() ends it.
  * Segments that stand at the same place share a chunk: a hundred that were made together are filled in one walk. People whom
  * something happens to meanwhile are weighed by their work rows as ever, wherever the walk is.
+ *
+ * A transaction that is open when a segment begins to listen may have been matched before: it leaves no work, and nobody sees yet what it
+ * wrote. So no walk begins before those that write people or events at that moment have ended (`writers`). The matcher hears of a change as
+ * soon as its transaction takes the lock of one of these tables, so who takes one later has heard.
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "segment/segment_live.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define CHUNK 500				/* people */
@@ -22,9 +29,17 @@
 #define SHARED 100				/* segments of one chunk */
 
 static EmkPlan next_plan = {
-	"SELECT s.segment_id, s.fill, s.fill_at FROM eventmkt_data.segment_state s JOIN (SELECT fill, fill_at FROM "
-	"eventmkt_data.segment_state WHERE fill IS NOT NULL ORDER BY segment_id LIMIT 1) f ON s.fill OPERATOR(pg_catalog.=) f.fill "
-	"AND s.fill_at OPERATOR(pg_catalog.=) f.fill_at ORDER BY s.segment_id LIMIT 100", 0, {0}
+	"WITH w AS (SELECT segment_id, fill, fill_at, fill_at OPERATOR(pg_catalog.=) '' AND filled OPERATOR(pg_catalog.=) 0 AS begins "
+	"FROM eventmkt_data.segment_state WHERE fill IS NOT NULL) SELECT w.segment_id, w.fill, w.fill_at, w.begins FROM w "
+	"JOIN (SELECT fill, fill_at, begins FROM w WHERE $1 OR NOT begins ORDER BY segment_id LIMIT 1) f "
+	"ON w.fill OPERATOR(pg_catalog.=) f.fill AND w.fill_at OPERATOR(pg_catalog.=) f.fill_at AND w.begins OPERATOR(pg_catalog.=) f.begins "
+	"ORDER BY w.segment_id LIMIT 100", 1, {BOOLOID}
+};
+static EmkPlan writers_plan = {
+	"SELECT DISTINCT l.virtualtransaction, l.pid IS NULL FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'relation' "
+	"AND l.relation OPERATOR(pg_catalog.=) ANY ($1) AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d "
+	"WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AND l.mode OPERATOR(pg_catalog.=) 'RowExclusiveLock' "
+	"AND l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()", 1, {OIDARRAYOID}
 };
 static EmkPlan members_plan = {
 	"SELECT m.profile_id, EXISTS (SELECT FROM eventmkt_data.alias a WHERE a.alias OPERATOR(pg_catalog.=) m.profile_id) "
@@ -54,6 +69,88 @@ static EmkPlan size_plan = {
 	"FROM eventmkt_data.segment_state s WHERE s.segment_id OPERATOR(pg_catalog.=) ANY ($1) ON CONFLICT DO NOTHING", 2,
 	{INT4ARRAYOID, TIMESTAMPTZOID}
 };
+
+/* Transactions that wrote when the newest change of a segment was first seen and have not ended since. Of this process. */
+static struct
+{
+	bool		stale;			/* a segment was changed since they were noted */
+	int			n;				/* -1: not noted */
+	char	  **v;
+	TransactionId next;			/* the first id that none of them has */
+}			writers = {.stale = true};
+static Oid	state_oid = InvalidOid;
+
+static void
+on_change(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == state_oid)
+		writers.stale = true;
+}
+
+void
+emk_live_fill_init(void)
+{
+	emk_base_on_relcache(on_change);
+}
+
+/* Was it there when the writers were noted? A prepared transaction goes by its own id, whatever it was known by before. */
+static bool
+was_noted(const char *name, bool prepared)
+{
+	const char *id = strchr(name, '/');
+
+	if (prepared && id != NULL)
+		return TransactionIdPrecedes((TransactionId) strtoul(id + 1, NULL, 10), writers.next);
+	for (int i = 0; i < writers.n; i++)
+		if (strcmp(writers.v[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* May a walk begin? */
+static bool
+writers_ended(void)
+{
+	bool		note = writers.stale || writers.n < 0;
+	Datum		tables[3];
+	Datum		arg;
+	char	  **left;
+	int			n;
+	int			kept = 0;
+
+	if (!note && writers.n == 0)
+		return true;
+	state_oid = emk_setting_table("segment_state");
+	writers.stale = false;
+	if (note)
+	{
+		for (int i = 0; i < writers.n; i++)
+			pfree(writers.v[i]);
+		writers.n = -1;			/* to the end of this, or an ERROR notes them again */
+		writers.next = XidFromFullTransactionId(ReadNextFullTransactionId());
+	}
+	tables[0] = ObjectIdGetDatum(emk_setting_table("event"));
+	tables[1] = ObjectIdGetDatum(emk_setting_table("profile"));
+	tables[2] = ObjectIdGetDatum(emk_setting_table("merge_log"));
+	arg = emk_spi_array(tables, NULL, lengthof(tables), OIDOID);
+	n = (int) emk_spi_run(&writers_plan, &arg, NULL, false, 0);
+	left = MemoryContextAlloc(TopMemoryContext, sizeof(char *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		char	   *name = emk_spi_text(i, 1);
+
+		if (note || was_noted(name, emk_spi_bool(i, 2, false)))
+			left[kept++] = MemoryContextStrdup(TopMemoryContext, name);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	for (int i = 0; i < writers.n; i++)
+		pfree(writers.v[i]);
+	if (writers.v != NULL)
+		pfree(writers.v);
+	writers.v = left;
+	writers.n = kept;
+	return kept == 0;
+}
 
 /* Stores where these segments stand now; fill NULL: done. */
 static void
@@ -100,10 +197,26 @@ next_phase(EmkLive **s, int n, const char *fill, int64 people, TimestampTz now)
 	advance(done, ndone, NULL, NULL, people, now);
 }
 
-int
-emk_live_fill(TimestampTz now)
+/* The segments of the next chunk; rows of next_plan. *wait: there are some that may not begin yet. */
+static int
+find_next(bool *wait)
 {
-	int			n = (int) emk_spi_run(&next_plan, NULL, NULL, false, 0);
+	Datum		all = BoolGetDatum(true);
+	int			n = (int) emk_spi_run(&next_plan, &all, NULL, false, 0);
+
+	*wait = false;
+	if (n == 0 || !emk_spi_bool(0, 4, false))
+		return n;
+	SPI_freetuptable(SPI_tuptable);
+	*wait = !writers_ended();
+	all = BoolGetDatum(!*wait);
+	return (int) emk_spi_run(&next_plan, &all, NULL, false, 0);
+}
+
+int
+emk_live_fill(TimestampTz now, bool *wait)
+{
+	int			n = find_next(wait);
 	EmkLive    *s[SHARED];
 	EmkPair    *pairs;
 	Datum		args[3];

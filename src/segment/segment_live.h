@@ -157,8 +157,12 @@ extern bool emk_live_mark_settles(const EmkPair *p, TimestampTz now);
 extern void emk_live_mark_put(const EmkPair *p);
 extern void emk_live_marks_forget(void);
 
-/* One chunk of filling; returns profiles looked at, 0 when nothing is to be filled. Under the turn's lock. */
-extern int	emk_live_fill(TimestampTz now);
+/*
+ * One chunk of filling; returns profiles looked at, 0 when nothing is to be filled, or nothing can be yet (*wait: come again soon). Under
+ * the turn's lock.
+ */
+extern int	emk_live_fill(TimestampTz now, bool *wait);
+extern void emk_live_fill_init(void);
 
 /* Rewrites what the matcher knows of segments. Inside SPI, as the owner. */
 extern void emk_live_listen(void);

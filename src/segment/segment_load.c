@@ -45,6 +45,7 @@ emk_live_init(void)
 {
 	emk_base_on_relcache(forget);
 	emk_live_marks_init();
+	emk_live_fill_init();
 }
 
 static JsonbValue *

@@ -153,6 +153,7 @@ emk_segment_changed(int32 id, const char *name, int track, bool changed)
 		emk_spi_run(&again_plan, args, NULL, false, 0);
 	}
 	emk_live_listen();
+	emk_base_invalidate_table("segment_state"); /* who fills notes whose events were matched before */
 	emk_wake_at_commit();
 }
 

@@ -583,6 +583,7 @@ emk_segment_turn(int max, TimestampTz now, TimestampTz *next)
 	Merged	   *merged;
 	int			nmerged;
 	int			done;
+	bool		wait = false;
 
 	*next = DT_NOEND;
 	if (version == NULL || atoi(version) < EMK_DATA_VERSION || IsolationUsesXactSnapshot())
@@ -602,8 +603,10 @@ emk_segment_turn(int max, TimestampTz now, TimestampTz *next)
 		done += take_due(&pairs, max, now);
 	weigh(pairs.v, pairs.n, merged, nmerged, now);
 	if (done < max)
-		done += emk_live_fill(now);
+		done += emk_live_fill(now, &wait);
 	*next = next_wake();
+	if (wait)
+		*next = Min(*next, now + BUSY_PAUSE);
 	return done;
 }
 
