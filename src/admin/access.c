@@ -48,8 +48,8 @@ static const AccessKind kinds[] = {
 			"advance_clock", "clock", "statement_clock", "in_segment", "change_setting", "make_partitions", "maintain",
 			"why_not", "traits_at", "undo_merge", "refresh_segment", "segment_members_on", "sync_segment",
 			"unsync_segment", "erase", "export",
-			"unerase", "finish_erasures", "expose_property", "hide_property", "create_funnel", "replace_funnel", "drop_funnel",
-	"create_goal", "drop_goal", "open_tail", "tail_rows"}},
+			"unerase", "finish_erasures", "scrub_erased", "expose_property", "hide_property", "create_funnel", "replace_funnel",
+	"drop_funnel", "create_goal", "drop_goal", "open_tail", "tail_rows"}},
 };
 
 static const AccessKind *

@@ -75,6 +75,11 @@ CREATE FUNCTION eventmkt.finish_erasures() RETURNS bigint
 COMMENT ON FUNCTION eventmkt.finish_erasures() IS
 	'the second look of erase(), after the transactions that were open have ended; the worker does it by itself; how many are left';
 
+CREATE FUNCTION eventmkt.scrub_erased() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_scrub_erased';
+COMMENT ON FUNCTION eventmkt.scrub_erased() IS
+	'clears what erased people left in the free space of files; the worker does it by itself; how many tables are left, see eventmkt_data.scrub';
+
 CREATE FUNCTION eventmkt.unerase(user_id text) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'emk_admin_unerase';
 COMMENT ON FUNCTION eventmkt.unerase(text) IS

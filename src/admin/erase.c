@@ -13,11 +13,13 @@
  *    no row when it settles and writes nothing.
  * 3. Messages of synchronised segments name many people: the ids are taken out of them.
  * 4. Nothing about the person is in privacy_log: a salted hash, counts, who, when.
+ * 5. Rows that are gone still lie in the files: what becomes of those is in scrub.c.
  */
 #include "postgres.h"
 
 #include "access/transam.h"
 #include "admin/admin_int.h"
+#include "admin/scrub.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "event/event.h"
@@ -369,6 +371,8 @@ finish(void)
 			left--;
 		}
 	}
+	if (left < n)
+		emk_admin_want_scrub();
 	return left;
 }
 
@@ -378,7 +382,7 @@ upkeep(TimestampTz now)
 {
 	if (OidIsValid(get_relname_relid("erasing", get_namespace_oid("eventmkt_data", true))))
 		finish();
-	return false;
+	return emk_admin_scrub_step();
 }
 
 PG_FUNCTION_INFO_V1(emk_admin_finish_erasures);

@@ -84,6 +84,12 @@ static EmkPlan checks[] = {
 		"END FROM eventmkt_data.endpoint e JOIN eventmkt_data.endpoint_state s ON s.endpoint_id OPERATOR(pg_catalog.=) "
 		"e.endpoint_id WHERE e.enabled AND s.failures OPERATOR(pg_catalog.>=) 3) x WHERE $2 IS NOT NULL ORDER BY 1, 2 LIMIT 100",
 	2, {TIMESTAMPTZOID, BOOLOID}},
+	{"SELECT 'erased', CASE WHEN t OPERATOR(pg_catalog.>) 0 THEN 'warn' ELSE 'ok' END, 'the files of ' OPERATOR(pg_catalog.||) "
+		"n::pg_catalog.text OPERATOR(pg_catalog.||) ' tables may hold bytes of erased people' OPERATOR(pg_catalog.||) CASE WHEN t "
+		"OPERATOR(pg_catalog.>) 0 THEN ', ' OPERATOR(pg_catalog.||) t::pg_catalog.text OPERATOR(pg_catalog.||) ' wait for VACUUM, "
+		"ANALYZE or REINDEX' ELSE '' END, CASE WHEN t OPERATOR(pg_catalog.>) 0 THEN 'Run SELECT unnest(todo) FROM eventmkt_data.scrub "
+		"and what it returns, where autovacuum does not.' END FROM (SELECT pg_catalog.count(*) AS n, pg_catalog.count(todo) AS t "
+		"FROM eventmkt_data.scrub) s WHERE n OPERATOR(pg_catalog.>) 0 AND $1 IS NOT NULL AND $2 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'rule ' OPERATOR(pg_catalog.||) name, 'warn', 'disabled: ' OPERATOR(pg_catalog.||) disabled_reason, "
 		"'Correct it with eventmkt.replace_rule(), then call eventmkt.enable_rule().' FROM eventmkt_data.rule WHERE current AND "
 		"NOT enabled AND disabled_reason OPERATOR(pg_catalog.<>) ALL ('{disable_rule(),replace_rule()}') AND $1 IS NOT NULL "

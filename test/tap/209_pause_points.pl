@@ -48,6 +48,7 @@ my %lead = (
 	requeued => sub { try_sql("SELECT eventmkt.redeliver(id) FROM eventmkt_data.delivery WHERE status = 'dead' ORDER BY random() LIMIT 1") },
 	aliases_moved => sub { $n++; try_sql("SELECT eventmkt.track(NULL, 'Seen', anonymous_id => 'anon$n'); SELECT eventmkt.identify('person$n', '{\"a\": 1}', 'anon$n')") },
 	erased => sub { $n++; try_sql("SELECT eventmkt.track('gone$n', 'Seen'); SELECT count(*) FROM eventmkt.erase('gone$n')") },
+	page_scrubbed => sub { $n++; try_sql("SELECT eventmkt.track('gone$n', 'Seen'); SELECT count(*) FROM eventmkt.erase('gone$n')") if $n % 20 == 0; try_sql('SELECT eventmkt.finish_erasures()'); try_sql('SELECT eventmkt.scrub_erased()') },
 	partition_made => sub { $n++; try_sql("SELECT eventmkt.make_partitions('2040-01-01'::timestamptz + $n * interval '1 week', '2040-01-02'::timestamptz + $n * interval '1 week')") },
 	day_packed => sub { $n++; try_sql("SELECT eventmkt.keep_timelines('k$n'); SELECT eventmkt.pack_timelines(1); SELECT eventmkt.pack_timelines(1)") },
 	drain => sub { try_sql('SELECT eventmkt.stop_worker()'); try_sql('SELECT eventmkt.start_worker()') },
