@@ -12,6 +12,7 @@ my $node = new_node('filling', preload => 1, conf => "eventmkt.workers = 3\neven
 my $db = 'postgres';
 sub sql { return $node->safe_psql($db, $_[0]); }
 sub switch { sql("ALTER SYSTEM SET eventmkt.enabled = $_[0]"); sql('SELECT pg_reload_conf()'); return; }
+sub crash { $node->stop('immediate'); $node->start; return; }
 sub settled { return wait_for_sql($node, "SELECT NOT EXISTS (SELECT FROM eventmkt_data.segment_work) AND NOT EXISTS (SELECT FROM eventmkt_bi.segments WHERE filling IS NOT NULL)
 	AND NOT EXISTS (SELECT FROM eventmkt_data.segment_timer WHERE wake_at <= eventmkt.clock())", 't', 60); }
 
@@ -41,7 +42,7 @@ like($stands, qr/^(?!0 )\d+ \d+ profiles$/, 'a part is filled') or diag $stands;
 my $track = "SELECT count(eventmkt.track('p' || 1 + (i * 37 + %d) %% 1500, 'E' || (i + %d) %% 3, jsonb_build_object('n', i %% 7), eventmkt.clock() - i %% 3 * interval '20 hours'))
 	FROM generate_series(1, 400) i";
 sql(sprintf $track, 1, 1);
-$node->restart('immediate');
+crash();
 is(sql("SELECT min(filled) || ' ' || max(filled) || ' ' || min(filling) FROM eventmkt_bi.segments"), $stands, 'what was walked stays walked');
 switch('on');
 ok(wait_for_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'", 3, 60), 'three workers go on');
@@ -60,7 +61,7 @@ for my $round (2 .. 5)
 	sql("SELECT eventmkt.identify('p$round', '{}', 'p" . (1300 + $round) . "')");
 	sql("SELECT count(*) FROM eventmkt.erase('p7$round')");
 	sql("SELECT eventmkt.unerase('p7$round')");
-	$node->restart('immediate') if $round == 4;
+	crash() if $round == 4;
 	ok(settled(), "round $round is weighed");
 	is(difference(), '', 'the members are those of the views');
 }
