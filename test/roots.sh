@@ -32,11 +32,16 @@ inside() {
 	unshare --mount --pid --fork --kill-child bash -c '
 		root=$1
 		mount --make-rprivate /
+		mount --bind "$root" "$root"
 		mount -t proc proc "$root/proc"
 		mount --rbind /dev "$root/dev"
 		mount -t tmpfs tmpfs "$root/dev/shm"
 		mount -t sysfs sysfs "$root/sys"
-		exec chroot "$root" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+		# no chroot: within one the kernel gives nobody a user namespace, and some tests need their own
+		cd "$root"
+		pivot_root . .
+		umount -l .
+		exec /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /bin/bash -s' inside "$1"
 }
 

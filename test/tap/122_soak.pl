@@ -38,9 +38,10 @@ sub contexts
 	my $text = '';
 	wait_for(sub { ($text = slurp_file($node->logfile, $from)) =~ /Grand total:/ }, 10) or return;
 	my %used;
+	# used, not held: contexts grow by blocks that double, and a cache of 1 MB may be about to take its second
 	# of many children of one context the log adds up those after the hundredth
-	$used{ $1 =~ s/^\d+ more child contexts.*/the others/r } += $2 while $text =~ /level: \d+; ([^:\n]+):? [^\n]*?(\d+) total in/g;
-	($used{'all of it'}) = $text =~ /Grand total: (\d+) bytes/;
+	$used{ $1 =~ s/^\d+ more child contexts.*/the others/r } += $2 while $text =~ /level: \d+; ([^:\n]+):? [^\n]*?(\d+) used/g;
+	($used{'all of it'}) = $text =~ /Grand total: [^\n]*?(\d+) used/;
 	return %used;
 }
 
