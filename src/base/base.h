@@ -47,6 +47,15 @@ extern struct TriggerData *emk_base_trigger(FunctionCallInfo fcinfo, const char 
 /* Every backend forgets what it cached of a table in eventmkt_data, from the commit on. */
 extern void emk_base_invalidate_table(const char *relname);
 
+/*
+ * Before DDL on views that others read (view.c). try: ACCESS EXCLUSIVE on all of them or on none, at once; InvalidOid is none.
+ * await: a pause after it failed; *since is 0 at first; ERROR 55P03 after lock_timeout, EMK_VIEW_WAIT_MS without one.
+ * lock: until it is had.
+ */
+extern bool emk_base_try_views(const Oid *views, int n);
+extern void emk_base_await_readers(int64 *since, const char *name);
+extern void emk_base_lock_view(Oid view, const char *name);
+
 /* The table definitions of all layers in floor order, NULL-terminated; generated from <layer>.tables.sql. */
 extern const char *const emk_base_tables[];
 

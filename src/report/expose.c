@@ -148,6 +148,7 @@ emk_report_make_event_view(const char *event, bool anew)
 	int			n;
 	Column	   *c = read_columns(event, &n);
 
+	emk_report_take_view(PREFIX, event);
 	if (anew)
 		emk_spi_script(psprintf("DROP VIEW IF EXISTS %s", view));
 	if (n == 0)

@@ -103,6 +103,7 @@ emk_report_make_funnel_view(const char *name)
 
 	if (n == 0)
 		return;
+	emk_report_take_view(PREFIX, name);
 	initStringInfo(&conditions);
 	initStringInfo(&names);
 	initStringInfo(&buf);
@@ -226,6 +227,7 @@ emk_report_drop_funnel(PG_FUNCTION_ARGS)
 	emk_report_enter(&owner, "funnel");
 	if (emk_spi_run(&funnel_delete_plan, &arg, NULL, false, 0) == 0)
 		unknown("funnel", name);
+	emk_report_take_view(PREFIX, name);
 	emk_spi_script(psprintf("DROP VIEW IF EXISTS %s", emk_report_view(PREFIX, name)));
 	emk_report_leave(&owner);
 	PG_RETURN_VOID();

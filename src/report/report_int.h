@@ -20,6 +20,9 @@ extern void emk_report_check_name(const char *value, int max, const char *what, 
 /* eventmkt_bi.<prefix><name>, quoted; palloc'd. */
 extern char *emk_report_view(const char *prefix, const char *name);
 
+/* Takes such a view, if it is there, from its readers, without having others wait: before it is replaced or dropped. */
+extern void emk_report_take_view(const char *prefix, const char *name);
+
 /* ERROR 42P07 when a relation of this name is there. Call it when the row of the view is new. */
 extern void emk_report_refuse_taken(const char *prefix, const char *name);
 

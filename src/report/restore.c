@@ -65,6 +65,14 @@ emk_report_refuse_taken(const char *prefix, const char *name)
 }
 
 void
+emk_report_take_view(const char *prefix, const char *name)
+{
+	char	   *view = psprintf("%s%s", prefix, name);
+
+	emk_base_lock_view(get_relname_relid(view, get_namespace_oid("eventmkt_bi", false)), view);
+}
+
+void
 emk_report_enter(EmkOwner *owner, const char *table)
 {
 	(void) emk_setting_table(table);

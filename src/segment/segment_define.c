@@ -89,6 +89,29 @@ emk_segment_unknown(const char *name)
 			 errhint("The segments are listed in the view eventmkt_bi.segments.")));
 }
 
+/*
+ * Takes what a change of a segment that is there needs: the lock of turns, and its views from their readers. Turns come first, because
+ * one of run_due() asks views while it has its lock; and they do not wait while there are readers.
+ */
+static void
+lock_for_change(int32 segment_id, const char *name)
+{
+	Oid			views[2] = {
+		get_relname_relid(psprintf(EMK_SEGMENT_PREFIX "%s", name), get_namespace_oid("eventmkt_bi", false)),
+		get_relname_relid(psprintf("segment_query_%d", segment_id), get_namespace_oid("eventmkt_data", false))
+	};
+	int64		since = 0;
+
+	for (;;)
+	{
+		(void) emk_live_lock(true);
+		if (emk_base_try_views(views, lengthof(views)))
+			return;
+		emk_live_unlock();
+		emk_base_await_readers(&since, psprintf(EMK_SEGMENT_PREFIX "%s", name));
+	}
+}
+
 /* Makes or replaces the view; as the owner. Its text is parsed with pg_catalog alone in sight. */
 static void
 make_view(const char *name, const char *select, const char *comment)
@@ -217,6 +240,8 @@ define(FunctionCallInfo fcinfo, bool replace)
 	SPI_connect();
 	emk_spi_script("LOCK TABLE eventmkt_data.segment IN SHARE ROW EXCLUSIVE MODE");
 	id = claim_id(&spec, replace, author);
+	if (replace)
+		lock_for_change(id, spec.name);
 	resolve(&spec.all_of);
 	resolve(&spec.any_of);
 	resolve(&spec.none_of);
@@ -290,6 +315,7 @@ emk_segment_drop(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("segment \"%s\" is used by %s \"%s\"", name, emk_spi_text(0, 1), emk_spi_text(0, 2)),
 				 errhint("All its users are in the column used_by of eventmkt_bi.segments; live runs of older versions count.")));
+	lock_for_change(id, name);
 	emk_segment_changed(id, name, 0, false);
 	emk_spi_script(psprintf("DROP VIEW IF EXISTS %s", emk_segment_view_name(name)));
 	drop_query(id);

@@ -169,5 +169,7 @@ extern void emk_live_listen(void);
 
 /* The lock that makes turns and changes of definitions come one after another; to the end of the transaction. */
 extern bool emk_live_lock(bool wait);
+/* Gives it back before; only where nothing was changed since. */
+extern void emk_live_unlock(void);
 
 #endif

@@ -117,6 +117,15 @@ emk_live_lock(bool wait)
 	return true;
 }
 
+void
+emk_live_unlock(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS, 0, LOCK_KIND);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
 /* ---- pairs ---- */
 
 typedef struct Pairs

@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Emk;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -68,5 +69,23 @@ for my $round (2 .. 5)
 ok(sql("SELECT count(*) FROM eventmkt_data.event WHERE name = 'Segment Entered'") > 0, 'people came in');
 ok(sql("SELECT count(*) FROM eventmkt_data.event WHERE name = 'Segment Exited'") > 0, 'and left');
 is(sql("SELECT bool_and(s.members = (SELECT count(*) FROM eventmkt_bi.members m WHERE m.segment = s.name)) FROM eventmkt_bi.segments s"), 't', 'the sizes are right');
+
+# ---- a definition that is changed while a report reads the view: the worker does not wait behind it ----
+sql("SELECT eventmkt.create_rule('ask', on_event => 'Ask', where_segment => 'one', send_to => 'none')");
+my $report = $node->background_psql($db);
+$report->query_safe('BEGIN; SELECT count(*) FROM eventmkt_bi.segment_one');
+my $change = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr($db), '-c',
+	"SELECT eventmkt.replace_segment('one', on_event => 'E1', within => '6 days')" ], '>', \my $changed, '2>', \my $trouble, IPC::Run::timeout(60));
+ok(wait_for_sql($node, "SELECT count(*) FROM pg_locks WHERE relation = 'eventmkt_data.segment'::regclass AND mode = 'ShareRowExclusiveLock' AND granted", 1, 20),
+	'a change waits for a report');
+sql("SELECT eventmkt.track('p1', 'Ask')");
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.decision WHERE rule = 'ask'", 1, 5), 'and nobody waits for it');
+is(sql("SELECT count(*) FROM pg_locks WHERE relation = 'eventmkt_bi.segment_one'::regclass AND NOT granted"), 0, 'as it takes no place in the queue');
+$report->query_safe('COMMIT');
+$report->quit;
+$change->finish;
+like($changed . $trouble, qr/^\d+$/, 'it is made when the report is done');
+ok(settled(), 'and weighed');
+is(difference(), '', 'the members are those of the views');
 is(violations($node), '', 'no promise is broken');
 done_testing();
