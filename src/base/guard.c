@@ -1,5 +1,5 @@
 /*
- * guard.c: a subtransaction with a time limit.
+ * guard.c: a subtransaction, and one with a time limit.
  *
  * Guards nest (a query of a segment may ask for another segment): each level has a timeout of its own, and whose limit it was is
  * read from the timeout, so an outer limit that runs out inside ends the outer body.
@@ -38,45 +38,78 @@ end_limit(int mine)
 	return reached;
 }
 
-char *
-emk_guard_run(int ms, const char *what, void (*body) (void *arg), void *arg)
+ErrorData *
+emk_guard_try(void (*body) (void *arg), void *arg)
 {
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	char	   *volatile error = NULL;
-	const int	mine = level;
+	ErrorData  *volatile error = NULL;
 
-	if (mine == MAX_LEVELS)
-		return psprintf("%s is asked by %d others inside each other", what, MAX_LEVELS);
-	if (mine == nregistered)
-		timeouts[nregistered++] = RegisterTimeout(USER_TIMEOUT, on_timeout);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(old);
-	level = mine + 1;
 	PG_TRY();
 	{
-		enable_timeout_after(timeouts[mine], ms);
 		body(arg);
-		(void) end_limit(mine);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		bool		reached = end_limit(mine);
-		ErrorData  *edata;
-
 		MemoryContextSwitchTo(old);
-		edata = CopyErrorData();
+		error = CopyErrorData();
 		FlushErrorState();
+		/* ours to end, whatever follows: left open, it would leave the session in a transaction that has failed */
 		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(old);
-		CurrentResourceOwner = owner;
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && !reached)
-			ReThrowError(edata);
-		error = reached ? psprintf("%s took longer than %d ms", what, ms) : edata->message;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	CurrentResourceOwner = owner;
 	return error;
+}
+
+ErrorData *
+emk_guard_try_on(void (*body) (void *arg), void *arg)
+{
+	ErrorData  *error = emk_guard_try(body, arg);
+
+	if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	return error;
+}
+
+typedef struct Limited
+{
+	TimeoutId	timeout;
+	int			ms;
+	void		(*body) (void *arg);
+	void	   *arg;
+} Limited;
+
+static void
+run_limited(void *arg)
+{
+	Limited    *l = arg;
+
+	enable_timeout_after(l->timeout, l->ms);
+	l->body(l->arg);
+}
+
+char *
+emk_guard_run(int ms, const char *what, void (*body) (void *arg), void *arg)
+{
+	const int	mine = level;
+	ErrorData  *error;
+	bool		reached;
+
+	if (mine == MAX_LEVELS)
+		return psprintf("%s is asked by %d others inside each other", what, MAX_LEVELS);
+	if (mine == nregistered)
+		timeouts[nregistered++] = RegisterTimeout(USER_TIMEOUT, on_timeout);
+	level = mine + 1;
+	error = emk_guard_try(run_limited, &(Limited) {timeouts[mine], ms, body, arg});
+	reached = end_limit(mine);
+	if (error == NULL)
+		return NULL;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !reached)
+		ReThrowError(error);
+	return reached ? psprintf("%s took longer than %d ms", what, ms) : error->message;
 }

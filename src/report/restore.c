@@ -4,13 +4,11 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "report/report_int.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 
 static EmkPlan events_plan = {
 	"SELECT DISTINCT event FROM eventmkt_data.exposed_property ORDER BY 1", 0, {0}
@@ -95,40 +93,21 @@ emk_report_comment(const char *view, const char *column, const char *comment)
 							column ? column : "", quote_literal_cstr(comment)));
 }
 
-/* Makes one view in a subtransaction; returns what was wrong, or NULL. */
-static char *
-restore_one(bool funnel, const char *name)
+typedef struct Missing
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	char	   *volatile error = NULL;
+	bool		funnel;
+	char	   *name;
+} Missing;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		if (funnel)
-			emk_report_make_funnel_view(name);
-		else
-			emk_report_make_event_view(name, false);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
+static void
+restore_one(void *arg)
+{
+	Missing    *m = arg;
 
-		MemoryContextSwitchTo(old);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		error = edata->message;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	return error;
+	if (m->funnel)
+		emk_report_make_funnel_view(m->name);
+	else
+		emk_report_make_event_view(m->name, false);
 }
 
 static void
@@ -141,12 +120,12 @@ restore_all(bool funnel, EmkPlan *plan)
 		names[i] = emk_spi_text(i, 1);
 	for (uint64 i = 0; i < n; i++)
 	{
-		char	   *error = restore_one(funnel, names[i]);
+		ErrorData  *error = emk_guard_try_on(restore_one, &(Missing) {funnel, names[i]});
 
 		if (error != NULL)
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("%s could not be made: %s", emk_report_view(funnel ? "funnel_" : "event_", names[i]), error),
+					 errmsg("%s could not be made: %s", emk_report_view(funnel ? "funnel_" : "event_", names[i]), error->message),
 					 errhint("Rename or drop what stands in its way and run SELECT eventmkt.init() again.")));
 	}
 }

@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
@@ -18,7 +17,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 static EmkPlan find_plan = {
@@ -334,45 +332,20 @@ typedef struct Missing
 	char	   *owner;
 	char	   *comment;
 	bool		made;
-	char	   *error;
+	ErrorData  *error;
 } Missing;
 
-/* Makes one view in a subtransaction; false with the error where that cannot be (yet). */
-static bool
-restore_one(Missing *m)
+/* Makes one view */
+static void
+restore_one(void *arg)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = false;
+	Missing    *m = arg;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		if (m->inner != NULL)
-			(void) emk_segment_make_query(m->id, m->inner, get_role_oid(m->owner, false));
-		make_view(m->name, m->view, m->comment);
-		if (m->inner != NULL)
-			let_author_read(m->name, get_role_oid(m->owner, false));
-		ReleaseCurrentSubTransaction();
-		ok = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		MemoryContextSwitchTo(old);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		m->error = edata->message;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	return ok;
+	if (m->inner != NULL)
+		(void) emk_segment_make_query(m->id, m->inner, get_role_oid(m->owner, false));
+	make_view(m->name, m->view, m->comment);
+	if (m->inner != NULL)
+		let_author_read(m->name, get_role_oid(m->owner, false));
 }
 
 void
@@ -402,14 +375,18 @@ emk_segment_restore(void)
 	{
 		progress = false;
 		for (uint64 i = 0; i < n; i++)
-			if (!m[i].made && restore_one(&m[i]))
-				m[i].made = progress = true;
+			if (!m[i].made)
+			{
+				m[i].error = emk_guard_try_on(restore_one, &m[i]);
+				m[i].made = m[i].error == NULL;
+				progress |= m[i].made;
+			}
 	}
 	for (uint64 i = 0; i < n; i++)
 		if (!m[i].made)
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("segment \"%s\" has no view: %s", m[i].name, m[i].error),
+					 errmsg("segment \"%s\" has no view: %s", m[i].name, m[i].error->message),
 					 errhint("Drop the segment, or give it another definition.")));
 	emk_live_listen();
 	emk_owner_leave(&owner);

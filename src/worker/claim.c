@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "gate/gate.h"
 #include "mb/pg_wchar.h"
@@ -17,8 +16,6 @@
 #include "rule/rule.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "worker/send_int.h"
 
@@ -120,32 +117,11 @@ fill(uint64 row, EmkPeer *peer)
 
 /* ---- the gates ---- */
 
-/* Runs fn in a subtransaction; false when it raised an error. */
+/* False when it raised an error, which nobody asks about */
 static bool
 guarded(void (*fn) (void *arg), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = true;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		fn(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		ok = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return ok;
+	return emk_guard_try_on(fn, arg) == NULL;
 }
 
 typedef struct Asking

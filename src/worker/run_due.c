@@ -9,7 +9,6 @@
 #include "profile/profile.h"
 #include "segment/segment.h"
 #include "utils/guc.h"
-#include "utils/resowner.h"
 #include "worker/pass.h"
 #include "worker/worker.h"
 
@@ -42,6 +41,23 @@ maintain(TimestampTz now)
 	return forgotten == FORGET_BATCH;
 }
 
+typedef struct Upkeep
+{
+	TimestampTz now;
+	bool		more;
+} Upkeep;
+
+static void
+maintain_soon(void *arg)
+{
+	Upkeep	   *u = arg;
+	int			nest = NewGUCNestLevel();
+
+	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	u->more = maintain(u->now);
+	AtEOXact_GUC(true, nest);
+}
+
 /*
  * A pass reads events, decides, and reads events again: while it does, no order of our locks could keep us out of a deadlock with it. So
  * all is done in one subtransaction that waits for no lock longer than LOCK_WAIT, well below deadlock_timeout. When it had to wait longer
@@ -50,47 +66,22 @@ maintain(TimestampTz now)
 bool
 emk_worker_maintain(TimestampTz now, int tries, bool *done)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool more = true;
+	Upkeep		u = {now, true};
 
 	*done = false;
-	for (volatile int try = 1; !*done && try <= tries; try++)
+	for (int try = 1; !*done && try <= tries; try++)
 	{
+		ErrorData  *e;
+
 		if (try > 1)
 			pg_usleep(LOCK_PAUSE);
 		CHECK_FOR_INTERRUPTS();
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(old);
-		PG_TRY();
-		{
-			int			nest = NewGUCNestLevel();
-
-			(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-			more = maintain(now);
-			AtEOXact_GUC(true, nest);
-			ReleaseCurrentSubTransaction();
-			*done = true;
-		}
-		PG_CATCH();
-		{
-			ErrorData  *e;
-
-			MemoryContextSwitchTo(old);
-			e = CopyErrorData();
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
-			MemoryContextSwitchTo(old);
-			CurrentResourceOwner = owner;
-			if (e->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && e->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
-				ReThrowError(e);
-			FreeErrorData(e);
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(old);
-		CurrentResourceOwner = owner;
+		e = emk_guard_try(maintain_soon, &u);
+		*done = e == NULL;
+		if (e != NULL && e->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && e->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+			ReThrowError(e);
 	}
-	return more;
+	return u.more;
 }
 
 /*
@@ -136,6 +127,21 @@ handle(int max, bool *more)
 	return worked + due + segments + told;
 }
 
+typedef struct Batch
+{
+	int			max;
+	bool	   *more;
+	int			n;
+} Batch;
+
+static void
+handle_batch(void *arg)
+{
+	Batch	   *b = arg;
+
+	b->n = handle(b->max, b->more);
+}
+
 /*
  * One batch in a subtransaction: where another pass was at the same runs, it is undone and tried again with what that one
  * committed. Under REPEATABLE READ only the caller can do so. After the first batch this transaction holds locks that the other
@@ -144,45 +150,25 @@ handle(int max, bool *more)
 static int
 try_batch(int max, bool first, bool *more)
 {
-	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "eventmkt pass", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(batch);
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile int n = -1;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventmkt pass", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Batch		b = {max, more, -1};
 
-	for (volatile int tries = 1; n < 0; tries++)
+	for (int tries = 1; b.n < 0; tries++)
 	{
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(batch);
-		PG_TRY();
-		{
-			n = handle(max, more);
-			ReleaseCurrentSubTransaction();
-			CurrentResourceOwner = owner;
-		}
-		PG_CATCH();
-		{
-			ErrorData  *e;
+		ErrorData  *e = emk_guard_try(handle_batch, &b);
 
-			MemoryContextSwitchTo(batch);
-			e = CopyErrorData();
-			FlushErrorState();
-			/* ours to end, whatever follows: left open, it would leave the session in a transaction that has failed */
-			RollbackAndReleaseCurrentSubTransaction();
-			MemoryContextSwitchTo(batch);
-			CurrentResourceOwner = owner;
-			if (tries == MAX_TRIES || IsolationUsesXactSnapshot() ||
-				(e->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE && e->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED))
-				ReThrowError(e);
-			FreeErrorData(e);
-			*more = first;
-			n = first ? -1 : 0;
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(batch);
+		if (e == NULL)
+			break;
+		if (tries == MAX_TRIES || IsolationUsesXactSnapshot() ||
+			(e->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE && e->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED))
+			ReThrowError(e);
+		*more = first;
+		b.n = first ? -1 : 0;
 	}
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(batch);
-	return n;
+	MemoryContextDelete(context);
+	return b.n;
 }
 
 /* One pass in the current transaction, until max_rows are handled or nothing is left. */
