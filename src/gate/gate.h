@@ -44,7 +44,7 @@ typedef struct EmkGateRun
 	Jsonb	   *new_properties;
 } EmkGateRun;
 
-/* A rule without cancelling events, audience and re-entry has nothing to ask before an attempt. */
+/* A rule without cancelling events, audience (conditions or a segment) and re-entry has nothing to ask before an attempt. */
 extern bool emk_gate_needed(const EmkRule *rule);
 
 /* Asks the gates for n runs; inside an open SPI connection, as the owner. Strings live in the caller's context. */

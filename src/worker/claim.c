@@ -179,7 +179,7 @@ needs_gates(const EmkSend *s, EmkGateRun *run, TimestampTz now)
 		return false;
 	}
 	run->rule = rule;
-	return rule->nunless > 0 || rule->lapse || rule->where_profile != NULL || rule->reentry != NULL;
+	return emk_gate_needed(rule);
 }
 
 /* Verdicts for all; a delivery whose gates raise an error is held, and stops no other. */

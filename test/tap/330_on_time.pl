@@ -79,6 +79,16 @@ ok(wait_for_sql($node, q{SELECT string_agg(profile_id || ' ' || outcome || ' ' |
 	'bought cancelled cancelled_by, buys cancelled cancelled_by, leaves suppressed audience, stays dead tries_used_up', 20), 'three are stopped');
 is(sql(q{SELECT string_agg(attempts::text, ' ' ORDER BY profile_id) FROM eventmkt_data.delivery WHERE rule = 'gates'}), '1 1 1 4', 'nothing more is sent to them');
 is(scalar(() = $sink->requests('/status/503')), 7, 'as the receiver says');
+# an audience that is a segment and nothing else
+create_endpoint($node, 'down2', $sink, '/status/502', schedule => '{2,2}');
+sql(q{SELECT eventmkt.create_segment('golden', where_profile => '$.tier == "gold"');
+	SELECT eventmkt.create_rule('club', on_event => 'Club', where_segment => 'golden', send_to => 'down2');
+	SELECT eventmkt.track(u, 'Club') FROM unnest('{buys,stays}'::text[]) u});
+ok(wait_for_sql($node, q{SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'club' AND status = 'retrying' AND attempts = 1}, 2, 10), 'two members are told');
+sql(q{SELECT eventmkt.identify('buys', '{"tier": "silver"}')});
+ok(wait_for_sql($node, q{SELECT string_agg(profile_id || ' ' || outcome || ' ' || reason, ', ' ORDER BY profile_id) FROM eventmkt_data.decision WHERE rule = 'club'},
+	'buys suppressed audience, stays dead tries_used_up', 20), 'the one who left the segment is told no more');
+is(scalar(() = $sink->requests('/status/502')), 4, 'as the receiver says, too');
 
 # ---- a circle: a message whose delivery starts the next one ends at the stated depth, with a decision (S17)
 create_endpoint($node, 'circle', $sink, '/ok/circle');
