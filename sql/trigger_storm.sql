@@ -22,3 +22,25 @@ SELECT eventmkt.track_many(jsonb_agg(jsonb_build_object('user_id', 'v', 'event',
 	'properties', jsonb_build_object('p', 'a')))) FROM generate_series(1, 10000) i;
 SELECT eventmkt.run_due(100000) AS handled;
 SELECT rule, outcome, reason, count(*) FROM eventmkt_data.decision WHERE profile_id = 'v' GROUP BY 1, 2, 3 ORDER BY 1;
+-- ten thousand at one moment, told between others that no rule names: each is looked at once, and no slower than at moments of their own
+SELECT eventmkt.create_rule('each', on_event => 'Same', where_profile => '$.tier == "gold"', send_to => 'none') > 0 AS made;
+CREATE TABLE pace AS SELECT NULL::text AS who, 0.0::float8 AS seconds WHERE false;
+DO $$
+DECLARE
+	who text;
+	began timestamptz;
+	moment timestamptz = eventmkt.clock() - interval '1 hour';
+BEGIN
+	FOR try IN 1 .. 2 LOOP
+		FOREACH who IN ARRAY ARRAY['apart', 'together'] LOOP
+			PERFORM eventmkt.track_many(jsonb_agg(jsonb_build_object('user_id', who || try, 'event', CASE i % 2 WHEN 0 THEN 'Same' ELSE 'Other' END,
+				'occurred_at', CASE who WHEN 'apart' THEN moment + i * interval '1 ms' ELSE moment END, 'properties', jsonb_build_object('i', i))))
+				FROM generate_series(1, 20000) i;
+			began := clock_timestamp();
+			PERFORM eventmkt.run_due(100000);
+			INSERT INTO pace VALUES (who, extract(epoch FROM clock_timestamp() - began));
+		END LOOP;
+	END LOOP;
+END $$;
+SELECT profile_id, outcome, reason, count(*), count(DISTINCT event_id) FROM eventmkt_data.decision WHERE rule = 'each' GROUP BY 1, 2, 3 ORDER BY 1;
+SELECT min(seconds) FILTER (WHERE who = 'together') < 3 * min(seconds) FILTER (WHERE who = 'apart') AS as_fast FROM pace;

@@ -12,23 +12,29 @@
 
 /*
  * Work rows carry no index: they are taken from the head of the heap, where dead ones are pruned by the scan itself. The
- * event, the canonical id and the traits come by one index probe each; LATERAL with LIMIT keeps them probes.
+ * canonical id and the traits come by one index probe each, the events by one a profile and time, as a batch can hold thousands
+ * of one moment; LATERAL with LIMIT keeps them probes.
  */
 static EmkPlan take_plan = {
 	"WITH t AS (DELETE FROM eventmkt_data.work WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 	"SELECT ctid FROM eventmkt_data.work WHERE node OPERATOR(pg_catalog.=) $2 AND ($4 OPERATOR(pg_catalog.=) 1 OR "
 	"(pg_catalog.hashtext(profile_id) OPERATOR(pg_catalog.&) 65535) OPERATOR(pg_catalog.%) $4 OPERATOR(pg_catalog.=) $3) "
 	"LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING kind, event_id, profile_id, occurred_at, rules) "
-	"SELECT t.kind, t.event_id, t.profile_id, COALESCE(a.profile_id, t.profile_id), t.occurred_at, t.rules, e.name, "
-	"e.properties, e.message_id, e.received_at, e.depth, p.traits FROM t "
+	"SELECT t.kind, t.event_id, t.profile_id, COALESCE(a.profile_id, t.profile_id), t.occurred_at, t.rules, p.traits FROM t "
 	"LEFT JOIN LATERAL (SELECT a.profile_id FROM eventmkt_data.alias a "
 	"WHERE a.alias OPERATOR(pg_catalog.=) t.profile_id LIMIT 1) a ON true "
-	"LEFT JOIN LATERAL (SELECT e.name, e.properties, e.message_id, e.received_at, e.depth FROM eventmkt_data.event e "
-	"WHERE e.profile_id OPERATOR(pg_catalog.=) t.profile_id AND e.occurred_at OPERATOR(pg_catalog.=) t.occurred_at "
-	"AND e.event_id OPERATOR(pg_catalog.=) t.event_id LIMIT 1) e ON t.kind OPERATOR(pg_catalog.=) 'e' "
 	"LEFT JOIN LATERAL (SELECT p.traits FROM eventmkt_data.profile p "
 	"WHERE p.profile_id OPERATOR(pg_catalog.=) COALESCE(a.profile_id, t.profile_id) LIMIT 1) p ON true",
 	4, {INT8OID, INT2OID, INT4OID, INT4OID}
+};
+static EmkPlan events_plan = {
+	"SELECT u.ord, e.event_id, e.name, e.properties, e.message_id, e.received_at, e.depth "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
+	"pg_catalog.unnest($5), pg_catalog.unnest($6)) AS u (ord, profile_id, occurred_at, low, high, most) CROSS JOIN LATERAL "
+	"(SELECT e.event_id, e.name, e.properties, e.message_id, e.received_at, e.depth FROM eventmkt_data.event e "
+	"WHERE e.profile_id OPERATOR(pg_catalog.=) u.profile_id AND e.occurred_at OPERATOR(pg_catalog.=) u.occurred_at "
+	"AND e.event_id OPERATOR(pg_catalog.>=) u.low AND e.event_id OPERATOR(pg_catalog.<=) u.high LIMIT u.most) e",
+	6, {INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}
 };
 
 EmkDecision *
@@ -108,16 +114,101 @@ read_item(uint64 row, EmkItem *it)
 		it->nrules = ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a));
 		it->rules = (int32 *) ARR_DATA_PTR(a);
 	}
-	it->name = emk_spi_text(row, 7);
-	d = emk_spi_datum(row, 8, &isnull);
-	it->properties = isnull ? NULL : DatumGetJsonbPCopy(d);
-	it->message_id = emk_spi_text(row, 9);
-	d = emk_spi_datum(row, 10, &isnull);
-	it->received_at = isnull ? 0 : DatumGetTimestampTz(d);
-	d = emk_spi_datum(row, 11, &isnull);
-	it->depth = isnull ? 0 : DatumGetInt16(d);
-	d = emk_spi_datum(row, 12, &isnull);
+	d = emk_spi_datum(row, 7, &isnull);
 	it->traits = isnull ? emk_json_parse("{}") : DatumGetJsonbPCopy(d);
+}
+
+static bool
+same_moment(const EmkItem *x, const EmkItem *y)
+{
+	return x->occurred_at == y->occurred_at && strcmp(x->raw_id, y->raw_id) == 0;
+}
+
+static int
+compare_places(const void *a, const void *b)
+{
+	const EmkItem *x = *(EmkItem *const *) a;
+	const EmkItem *y = *(EmkItem *const *) b;
+	int			c = strcmp(x->raw_id, y->raw_id);
+
+	if (c != 0)
+		return c;
+	if (x->occurred_at != y->occurred_at)
+		return x->occurred_at < y->occurred_at ? -1 : 1;
+	return x->event_id < y->event_id ? -1 : x->event_id > y->event_id;
+}
+
+/* One event that was read, to the item (or items: work can be left twice) that has its id, from at[first] on. */
+static void
+read_event(uint64 row, EmkItem **at, int first, int k)
+{
+	int64		id = emk_spi_int8(row, 2, 0);
+	int			low = first;
+	int			high = k;
+
+	while (low < high)
+	{
+		int			mid = (low + high) / 2;
+
+		if (same_moment(at[mid], at[first]) && at[mid]->event_id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (; low < k && at[low]->event_id == id && same_moment(at[low], at[first]); low++)
+	{
+		EmkItem    *it = at[low];
+		bool		isnull;
+		Datum		d;
+
+		it->name = emk_spi_text(row, 3);
+		it->properties = DatumGetJsonbPCopy(emk_spi_datum(row, 4, &isnull));
+		it->message_id = emk_spi_text(row, 5);
+		it->received_at = DatumGetTimestampTz(emk_spi_datum(row, 6, &isnull));
+		d = emk_spi_datum(row, 7, &isnull);
+		it->depth = isnull ? 0 : DatumGetInt16(d);
+	}
+}
+
+/* Reads the events of the items. One that is gone (retention, erasure) leaves its item without a name. */
+static void
+read_events(EmkItem *items, int n)
+{
+	EmkItem   **at = palloc(sizeof(EmkItem *) * n);
+	Datum	   *v[6];
+	Datum		args[6];
+	int			k = 0;
+	int			groups = 0;
+
+	for (int i = 0; i < n; i++)
+		if (items[i].kind == 'e')
+			at[k++] = &items[i];
+	if (k == 0)
+		return;
+	qsort(at, k, sizeof(EmkItem *), compare_places);
+	for (int c = 0; c < 6; c++)
+		v[c] = palloc(sizeof(Datum) * k);
+	for (int first = 0, next; first < k; first = next)
+	{
+		for (next = first + 1; next < k && same_moment(at[next], at[first]); next++)
+			;
+		v[0][groups] = Int32GetDatum(first);
+		v[1][groups] = CStringGetTextDatum(at[first]->raw_id);
+		v[2][groups] = TimestampTzGetDatum(at[first]->occurred_at);
+		v[3][groups] = Int64GetDatum(at[first]->event_id);
+		v[4][groups] = Int64GetDatum(at[next - 1]->event_id);
+		/* between two ids lie those of others, which no batch has */
+		v[5][groups++] = Int32GetDatum(at[first]->event_id == at[next - 1]->event_id ? 1 : PG_INT32_MAX);
+	}
+	args[0] = emk_spi_array(v[0], NULL, groups, INT4OID);
+	args[1] = emk_spi_array(v[1], NULL, groups, TEXTOID);
+	args[2] = emk_spi_array(v[2], NULL, groups, TIMESTAMPTZOID);
+	args[3] = emk_spi_array(v[3], NULL, groups, INT8OID);
+	args[4] = emk_spi_array(v[4], NULL, groups, INT8OID);
+	args[5] = emk_spi_array(v[5], NULL, groups, INT4OID);
+	emk_spi_run(&events_plan, args, NULL, false, 0);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		read_event(row, at, emk_spi_int4(row, 1, 0), k);
 }
 
 /* By profile, merges first, then in event order */
@@ -184,6 +275,7 @@ emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *du
 	items = palloc(sizeof(EmkItem) * n);
 	for (int i = 0; i < n; i++)
 		read_item(i, &items[i]);
+	read_events(items, n);
 	qsort(items, n, sizeof(EmkItem), compare_items);
 
 	memset(&t, 0, sizeof(t));
