@@ -70,6 +70,7 @@ emk_rule_init(void)
 	emk_rule_init_condition();
 	emk_rule_init_cache();
 	emk_rule_init_match();
+	emk_rule_init_armed();
 }
 
 static void

@@ -10,20 +10,14 @@
  * event, before it loads them all (load.c). Conditions of `$.p op constant` terms are compared here; any other hot condition
  * is left to jsonb_path_match. Everything lives in one memory context that is thrown away when a rule changes.
  *
- * Inactivity rules: the run of a profile re-reads the last event when it falls due, so one work row a lapse is enough. `armed`
- * remembers (profile, rule) → a time until which a run is known to wait; an abort forgets it all, because the row that
- * armed it may be gone. It is half of the run's delay: an event that relies on a run must be committed before the run is
- * decided, and its transaction may stay open for long. Delays under two hours are not worth that risk. Whoever ends a lapse run
- * before its time (adopt, quarantine, undoing a merge) invalidates rule_event, so every backend forgets.
+ * Inactivity rules: the run of a profile re-reads the last event when it falls due, so one work row a lapse is enough: armed.c.
  *
  * Segments whose members are kept listen like rules, under negative ids.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "common/pg_prng.h"
 #include "rule/match_int.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -33,22 +27,12 @@
 #define MAX_TERMS 4
 #define PARTIAL_EVENTS 32		/* events a backend meets before it loads the many rules of one name */
 #define MAX_NAMES 4096			/* entries kept, negative ones included; then the index starts anew */
-#define ARMED_SLOTS 32768		/* power of two */
-#define ARMED_MIN_DELAY (2 * USECS_PER_HOUR)
-
-typedef struct Armed
-{
-	uint64		tag;
-	TimestampTz until;
-} Armed;
 
 static MemoryContext match_context = NULL;
 static HTAB *names = NULL;			/* NULL: the index is stale */
 static MemoryContext values_context = NULL; /* what was read for the call under way only */
 static Oid	rule_event_oid = InvalidOid;
 static EmkNameEntry *star = NULL;
-static Armed *armed = NULL;
-static uint64 armed_seed = 0;
 static int32 *matched = NULL;		/* the answer of the call under way */
 static int	nmatched = 0;
 static int	matched_room = 0;
@@ -59,7 +43,6 @@ static struct
 	JsonbValue *value;			/* NULL: the event has no such property */
 	JsonbValue	buf;
 }			asked;				/* the property that the call under way asked for last */
-static bool armed_dirty = false;	/* armed by the current transaction */
 
 static void
 forget_rules(Datum arg, Oid relid)
@@ -68,36 +51,10 @@ forget_rules(Datum arg, Oid relid)
 		names = NULL;
 }
 
-static void
-forget_armed(void)
-{
-	if (armed != NULL && armed_dirty)
-		memset(armed, 0, sizeof(Armed) * ARMED_SLOTS);
-	armed_dirty = false;
-}
-
-static void
-at_xact_end(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PARALLEL_COMMIT)
-		armed_dirty = false;
-	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		forget_armed();
-}
-
-static void
-at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		forget_armed();
-}
-
 void
 emk_rule_init_match(void)
 {
 	emk_base_on_relcache(forget_rules);
-	RegisterXactCallback(at_xact_end, NULL);
-	RegisterSubXactCallback(at_subxact_end, NULL);
 }
 
 static bool
@@ -244,33 +201,6 @@ condition_holds(EmkMatchRule *r, Jsonb *properties)
 	return true;
 }
 
-/* Is the run of this profile known to wait? If not, remembers that this event arms it. */
-static bool
-is_armed(const EmkMatchRule *r, const EmkMatchInput *in)
-{
-	TimestampTz due;
-	uint64		tag;
-	Armed	   *slot;
-
-	if (armed == NULL)
-	{
-		armed = MemoryContextAllocZero(TopMemoryContext, sizeof(Armed) * ARMED_SLOTS);
-		armed_seed = pg_prng_uint64(&pg_global_prng_state);
-	}
-	tag = hash_bytes_extended((const unsigned char *) in->profile_id, strlen(in->profile_id),
-							  armed_seed + (uint64) r->rule_id);
-	slot = &armed[tag & (ARMED_SLOTS - 1)];
-	if (slot->tag == tag && in->now < slot->until)
-		return true;
-	due = emk_clock_add(in->occurred_at, r->lapse_after);
-	if (due - in->occurred_at < ARMED_MIN_DELAY)
-		return false;
-	slot->tag = tag;
-	slot->until = in->occurred_at + (due - in->occurred_at) / 2;
-	armed_dirty = true;
-	return false;
-}
-
 static void
 take(EmkMatchRule *r, const EmkMatchInput *in)
 {
@@ -278,7 +208,7 @@ take(EmkMatchRule *r, const EmkMatchInput *in)
 		return;
 	if (r->state != EMK_CONDITION_NONE && !condition_holds(r, in->properties))
 		return;
-	if (r->lapse && is_armed(r, in))
+	if (r->lapse && emk_rule_is_armed(r, in))
 		return;
 	for (int i = 0; i < nmatched; i++)
 		if (matched[i] == r->rule_id)
@@ -405,8 +335,7 @@ begin_index(void)
 	ctl.entrysize = sizeof(EmkNameEntry);
 	ctl.hcxt = match_context;
 	names = hash_create("eventmkt event names", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	armed_dirty = true;
-	forget_armed();
+	emk_rule_forget_armed();
 	star = NULL;
 }
 

@@ -65,6 +65,13 @@ extern void emk_rule_load(EmkNameEntry *e, MemoryContext keep);
 extern void emk_rule_load_all(EmkNameEntry *e, MemoryContext keep);
 extern bool emk_rule_load_values(EmkNameEntry *e, Jsonb *properties, MemoryContext keep);
 
+/*
+ * armed.c: is a run of this profile known to wait, so that the event need leave no work? If not, remembers that it arms one.
+ * forget_armed: all of it.
+ */
+extern bool emk_rule_is_armed(const EmkMatchRule *r, const EmkMatchInput *in);
+extern void emk_rule_forget_armed(void);
+
 /* Hash of a scalar; equal scalars (1 and 1.0, say) have equal ones. */
 extern uint32 emk_rule_hash_scalar(const JsonbValue *v);
 

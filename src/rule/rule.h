@@ -132,6 +132,7 @@ typedef struct EmkMatchInput
 	TimestampTz occurred_at;
 	TimestampTz now;
 	bool		history;		/* it fires nothing: only segments are matched */
+	int64		event_id;		/* 0: not known; then inactivity rules match each time */
 } EmkMatchInput;
 extern int	emk_rule_match(const EmkMatchInput *in, const int32 **rules);
 

@@ -23,5 +23,6 @@ extern bool emk_rule_plain_term(JsonPathItem *v, EmkTerm *term);
 extern void emk_rule_init_condition(void);
 extern void emk_rule_init_cache(void);
 extern void emk_rule_init_match(void);
+extern void emk_rule_init_armed(void);
 
 #endif

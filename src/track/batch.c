@@ -88,7 +88,7 @@ leave_work(const EmkEvent *evs, int n)
 	{
 		const EmkEvent *e = &evs[i];
 		EmkMatchInput in = {e->name, e->properties, e->profile_id, e->depth, e->occurred_at, e->received_at,
-		!emk_track_fire};
+		!emk_track_fire, e->event_id};
 		const int32 *rules;
 		int			matched = e->conflict_of ? 0 : emk_rule_match(&in, &rules);
 

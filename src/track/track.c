@@ -77,7 +77,8 @@ claim_key(EmkMessage *m, int64 digest, TimestampTz now, int64 *conflict_of)
 static void
 leave_work(const EmkEvent *ev)
 {
-	EmkMatchInput in = {ev->name, ev->properties, ev->profile_id, ev->depth, ev->occurred_at, ev->received_at, !emk_track_fire};
+	EmkMatchInput in = {ev->name, ev->properties, ev->profile_id, ev->depth, ev->occurred_at, ev->received_at, !emk_track_fire,
+	ev->event_id};
 	const int32 *rules;
 	int			n = emk_rule_match(&in, &rules);
 

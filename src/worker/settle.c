@@ -315,6 +315,7 @@ tell(const EmkSend *s, TimestampTz now)
 	ev.properties = emk_json_parse(buf.data);
 	emk_event_append(&ev);
 	in.properties = ev.properties;
+	in.event_id = ev.event_id;
 	n = emk_rule_match(&in, &rules);
 	if (n > 0)
 	{

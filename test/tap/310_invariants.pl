@@ -40,6 +40,15 @@ is(query(q{SELECT count(*) FROM eventmkt_data.message_key WHERE user_id IN ('a',
 is(query('SELECT (SELECT count(*) FROM eventmkt_data.work), (SELECT count(*) FROM eventmkt_data.pending_trigger)'), '0|0',
 	'nothing is left');
 
+# an event that relies on a waiting run of an inactivity rule leaves no work, unless it is prepared: nobody knows when it will commit
+query(q{SELECT eventmkt.create_rule('dormant', on_event => 'Seen', unless => '{Seen}', after => '30 days', send_to => 'none')});
+query(q{SELECT eventmkt.track('z', 'Seen'); SELECT eventmkt.run_due(); SELECT eventmkt.track('z', 'Seen');
+	BEGIN; SELECT eventmkt.track('z', 'Seen'); PREPARE TRANSACTION 'z'});
+is(query('SELECT count(*) FROM eventmkt_data.work'), 0, 'relied on a run: no work');
+query(q{COMMIT PREPARED 'z'});
+is(query('SELECT count(*) FROM eventmkt_data.work'), 1, 'relied on a run and prepared: work after all');
+query(q{SELECT eventmkt.drop_rule('dormant'); SELECT eventmkt.run_due()});
+
 # ---- crashes under load: four clients, each writing what it was told into a file of its own; one worker session runs passes
 query(q{SELECT eventmkt.change_setting('profile_burst', '1000000')});	# fifty people send all they can
 query(q{SELECT eventmkt.create_rule('now', on_event => 'Clicked', send_to => 'none')});
