@@ -67,3 +67,42 @@ SELECT public.tell('merged', 'V', 2.5);
 SELECT eventmkt.run_due() > 0 AS ran;
 SELECT * FROM public.sends;
 SELECT count(*) AS left_behind FROM eventmkt_data.pending_trigger;
+-- and within the last second: of a series that has just been decided; of debounce, one that another follows
+SELECT eventmkt.create_rule('quick', on_event => 'A', after => '300 ms', max_lateness => '100 hours', send_to => 'none') > 0 AS made;
+DO $$
+DECLARE
+	s timestamptz = eventmkt.clock();
+BEGIN
+	PERFORM eventmkt.track('just', 'A', '{}', s - interval '2 hours' + interval '20 ms');
+	PERFORM pg_sleep(0.05);
+	PERFORM eventmkt.run_due();
+	PERFORM eventmkt.track('just', 'A', '{}', s + interval '10 ms');
+	PERFORM eventmkt.track('quick', 'A', '{}', s - interval '400 ms');
+	PERFORM eventmkt.run_due();
+	PERFORM eventmkt.track('quick', 'A', '{}', s - interval '500 ms');
+	PERFORM eventmkt.run_due();
+END $$;
+SELECT d.profile_id, d.rule, d.outcome, count(*) FROM eventmkt_data.decision d WHERE d.profile_id = 'just' AND d.rule <> 'quick' OR d.profile_id = 'quick'
+	GROUP BY 1, 2, 3 ORDER BY 1, 2;
+SELECT p.profile_id, r.name, count(*) FROM eventmkt_data.pending_trigger p JOIN eventmkt_data.rule r ON r.rule_id = p.rule_id
+	WHERE p.profile_id IN ('just', 'quick') AND r.name IN ('ign', 'rep') GROUP BY 1, 2 ORDER BY 1, 2;
+-- counts: an edge that is known only after a later one was decided, or while a later one waits, has a message of its own
+SELECT eventmkt.create_rule('c ' || r, on_event => 'C', at_least => 3, within => CASE r WHEN 'brief' THEN '6 minutes' ELSE '2 hours' END::interval,
+	after => CASE r WHEN 'at once' THEN '0' ELSE '30 minutes' END::interval, on_repeat => CASE r WHEN 'ignore' THEN r WHEN 'parallel' THEN r ELSE 'debounce' END,
+	max_lateness => '100 hours', send_to => 'none') > 0 AS made FROM unnest('{at once,brief,debounce,ignore,parallel}'::text[]) r;
+SELECT public.tell('anew', 'C', 20, 20.04, 20.08);
+SELECT public.tell('live', 'C', 30, 30.04, 30.08);
+SELECT public.tell('moved', 'C', 20, 21, 21.9);
+SELECT public.tell('moving', 'C', 28.7, 29.4, 30.1);
+SELECT public.tell('followed', 'C', 10.25, 10.28, 10.3);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('anew', 'C', 13, 13.04, 13.08);
+SELECT public.tell('live', 'C', 13, 13.04, 13.08);
+-- but not one that a late event moved, nor, of debounce, one that another follows
+SELECT public.tell('moved', 'C', 19.95);
+SELECT public.tell('moving', 'C', 28.6);
+SELECT public.tell('followed', 'C', 10, 10.02, 10.05);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT * FROM public.sends WHERE rule LIKE 'c %' ORDER BY 1, 2, 3;
+SELECT p.profile_id, r.name, extract(epoch FROM due_at - t0) / 3600 AS due FROM eventmkt_data.pending_trigger p JOIN eventmkt_data.rule r
+	ON r.rule_id = p.rule_id, public.base WHERE r.name LIKE 'c %' ORDER BY 1, 2;

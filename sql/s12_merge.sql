@@ -51,3 +51,12 @@ SELECT * FROM public.d WHERE rule = 'third';
 SET client_min_messages = error;
 SELECT eventmkt.identify('eve', '{}', 'anonymous');
 SELECT count(*) FROM eventmkt_data.alias WHERE alias = 'anonymous';
+-- a count that the merge completes fires nothing, neither then nor at the next event
+SELECT eventmkt.track(NULL, 'V', anonymous_id => 'anonz') IS NULL AS x FROM generate_series(1, 2);
+SELECT eventmkt.track('zed', 'V') IS NULL AS x;
+SELECT count(eventmkt.run_due()) AS ran;
+SELECT eventmkt.identify('zed', '{}', 'anonz');
+SELECT count(eventmkt.run_due()) AS ran;
+SELECT eventmkt.track('zed', 'V') IS NULL AS x;
+SELECT count(eventmkt.run_due()) AS ran;
+SELECT count(*) FROM public.d WHERE rule = 'third' AND profile_id IN ('zed', 'anonz');

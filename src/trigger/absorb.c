@@ -2,7 +2,9 @@
  * absorb.c: a start that arrives late may belong to what was decided before it came. Then it begins nothing:
  *
  *   the very start was decided                      → nothing, whatever the rule is
- *   a count, an inactivity: one at or after it was  → nothing; an edge that moves is no other one
+ *   inactivity: one at or after it was              → nothing
+ *   a count: an edge at or after it was decided, or waits, and the count was not reached anew between the two → nothing; it is that
+ *            edge, moved by a late event. Else it has a run of its own, if what follows does not say otherwise
  *   debounce: another start followed it in its delay → nothing; else it had been nobody's yet, and has a run of its own
  *   ignore, replace: it lies within the series that was decided, or that series begins within its delay → nothing
  *
@@ -25,10 +27,10 @@
 	"WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id " \
 	"AND d.key OPERATOR(pg_catalog.=) u.key AND (d.started_at OPERATOR(pg_catalog.>=) u.started_at " \
 	"OR d.due_at OPERATOR(pg_catalog.>=) u.started_at) "
-/* a row a run: was its very start decided, or one at or after it, and until when was the series that it belongs to waiting? */
+/* a row a run: was its very start decided, which at or after it was first, and until when was the series that it belongs to waiting? */
 static EmkPlan absorb_plan = {
 	"SELECT u.ord, pg_catalog.bool_or(d.started_at OPERATOR(pg_catalog.=) u.started_at), "
-	"pg_catalog.bool_or(d.started_at OPERATOR(pg_catalog.>=) u.started_at), "
+	"pg_catalog.min(d.started_at) FILTER (WHERE d.started_at OPERATOR(pg_catalog.>=) u.started_at), "
 	"pg_catalog.max(d.due_at) FILTER (WHERE d.series AND d.started_at OPERATOR(pg_catalog.<=) u.until) "
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) AS u (ord, profile_id, rule_id, key, started_at, until) "
@@ -77,18 +79,38 @@ lock_people(const EmkRuns *runs)
 typedef struct Known
 {
 	bool		same;			/* its very start was decided */
-	bool		later;			/* one at or after it was */
+	TimestampTz later;			/* the first start at or after it that was; DT_NOEND: none */
 	TimestampTz series;			/* the due time of a series that it lies in, or that began within its delay; DT_NOBEGIN: none */
 } Known;
 
+/* Is the edge of a count one that was decided, or that waits, moved by what came late? Those of this pass are all where they belong. */
 static bool
-belongs(const EmkRun *run, const EmkRule *rule, const Known *k)
+is_moved(EmkTake *t, const EmkRun *run, const EmkRule *rule, TimestampTz later)
 {
+	for (EmkRun *r = emk_trigger_walk(t, run->profile_id, run->rule_id, NULL); r != NULL;
+		 r = emk_trigger_walk(t, run->profile_id, run->rule_id, r))
+		if (r != run && r->stored && r->started_at >= run->started_at && strcmp(r->key, run->key) == 0)
+			later = Min(later, r->started_at);
+	return later != DT_NOEND && later < emk_trigger_next_edge(rule, run, later);
+}
+
+static bool
+belongs(EmkTake *t, const EmkRun *run, const EmkRule *rule, const Known *k)
+{
+	TimestampTz to;
+
 	if (rule == NULL || k->same)
 		return true;
-	if (emk_trigger_debounces(rule))
-		return (k->later || run->late) && emk_trigger_is_followed(rule, run, emk_clock_add(run->event_at, &rule->after));
-	return rule->at_least > 1 || rule->lapse ? k->later : k->series != DT_NOBEGIN;
+	if (rule->lapse)
+		return k->later != DT_NOEND;
+	if (rule->at_least > 1 && is_moved(t, run, rule, k->later))
+		return true;
+	if (!emk_trigger_debounces(rule))
+		return k->series != DT_NOBEGIN && rule->on_repeat != EMK_REPEAT_PARALLEL;
+	if (k->later == DT_NOEND && !run->late)
+		return false;
+	to = emk_clock_add(run->event_at, &rule->after);
+	return rule->at_least > 1 ? emk_trigger_next_edge(rule, run, to) <= to : emk_trigger_is_followed(rule, run, to);
 }
 
 /* Asks the tables about n runs. */
@@ -105,7 +127,7 @@ ask(EmkRun *const *runs, int n, Known *known)
 	for (int i = 0; i < n; i++)
 	{
 		who[i] = unconstify(char *, runs[i]->profile_id);
-		known[i] = (Known) {false, false, DT_NOBEGIN};
+		known[i] = (Known) {false, DT_NOEND, DT_NOBEGIN};
 	}
 	emk_profile_ids(who, n, ids);
 	for (int i = 0; i < n; i++)
@@ -135,11 +157,13 @@ ask(EmkRun *const *runs, int n, Known *known)
 	emk_spi_run(&absorb_plan, args, NULL, false, 0);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		bool		none;
-		Datum		series = emk_spi_datum(row, 4, &none);
+		bool		no_later;
+		bool		no_series;
+		Datum		later = emk_spi_datum(row, 3, &no_later);
+		Datum		series = emk_spi_datum(row, 4, &no_series);
 
-		known[emk_spi_int4(row, 1, 0)] = (Known) {emk_spi_bool(row, 2, false), emk_spi_bool(row, 3, false),
-			none ? DT_NOBEGIN : DatumGetTimestampTz(series)};
+		known[emk_spi_int4(row, 1, 0)] = (Known) {emk_spi_bool(row, 2, false), no_later ? DT_NOEND : DatumGetTimestampTz(later),
+			no_series ? DT_NOBEGIN : DatumGetTimestampTz(series)};
 	}
 }
 
@@ -153,10 +177,10 @@ absorb(EmkTake *t, EmkRun *run, const Known *k)
 	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
 	EmkRun	   *next;
 
-	if (run->gone || !belongs(run, rule, k))
+	if (run->gone || !belongs(t, run, rule, k))
 		return NULL;
 	run->gone = true;
-	if (rule == NULL || k->series == DT_NOBEGIN || rule->at_least > 1 || rule->lapse)
+	if (rule == NULL || k->series == DT_NOBEGIN || rule->lapse)
 		return NULL;
 	next = emk_trigger_restart(NULL, rule, run, emk_clock_subtract(k->series, &rule->look_back), t->now);
 	if (next != NULL)

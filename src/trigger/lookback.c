@@ -366,3 +366,20 @@ emk_trigger_is_followed(const EmkRule *rule, const EmkRun *run, TimestampTz to)
 	}
 	return false;
 }
+
+TimestampTz
+emk_trigger_next_edge(const EmkRule *rule, const EmkRun *run, TimestampTz to)
+{
+	TimestampTz complete_to;
+	EmkItem    *edges;
+	int			n;
+
+	if (rule->within == NULL)
+		return DT_NOEND;		/* it is reached once */
+	n = find_edges(NULL, rule, run->profile_id, run->key, NULL, emk_clock_subtract(run->started_at, rule->within), to,
+				   &edges, &complete_to);
+	for (int i = 0; i < n; i++)
+		if (edges[i].occurred_at > run->started_at)
+			return edges[i].occurred_at;
+	return DT_NOEND;
+}

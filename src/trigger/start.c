@@ -17,7 +17,7 @@
 #include "segment/segment.h"
 #include "trigger/trigger_int.h"
 
-#define ABSORB_AGE USECS_PER_SEC	/* a younger event cannot have been overtaken by a decision */
+#define YOUNG USECS_PER_SEC		/* of a start as young as that no run of its own was cancelled before */
 
 static int64
 next_run_id(EmkHistory *history)
@@ -36,7 +36,7 @@ has_delay(const EmkRule *rule)
 bool
 emk_trigger_debounces(const EmkRule *rule)
 {
-	return has_delay(rule) && rule->on_repeat == EMK_REPEAT_DEBOUNCE && !rule->lapse && rule->at_least <= 1;
+	return has_delay(rule) && rule->on_repeat == EMK_REPEAT_DEBOUNCE && !rule->lapse;
 }
 
 static void
@@ -78,6 +78,21 @@ make_run(EmkHistory *history, const EmkRule *rule, const EmkItem *item, const ch
 	return run;
 }
 
+/*
+ * Can what this start belongs to have been decided before it came? A series of ignore or replace has its events up to its due time, which
+ * may be just over; one of debounce, or an inactivity, is decided a delay after its newest start. Of a count any edge may be a moved one.
+ */
+static bool
+can_be_decided(const EmkRule *rule, const EmkItem *item, TimestampTz now)
+{
+	if (rule->at_least > 1)
+		return true;
+	if (!has_delay(rule) || rule->on_repeat == EMK_REPEAT_PARALLEL)
+		return false;
+	return item->occurred_at <= now - YOUNG || rule->on_repeat == EMK_REPEAT_IGNORE || rule->on_repeat == EMK_REPEAT_REPLACE ||
+		emk_clock_add(item->occurred_at, &rule->after) <= now;
+}
+
 static void
 begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int64 slot, bool late)
 {
@@ -88,8 +103,7 @@ begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int
 	run = make_run(t->history, rule, item, key, slot, t->now);
 	run->late = late;
 	emk_trigger_add(t, run);
-	if (rule->at_least > 1 || late ||
-		(has_delay(rule) && rule->on_repeat != EMK_REPEAT_PARALLEL && item->occurred_at < t->now - ABSORB_AGE))
+	if (late || can_be_decided(rule, item, t->now))
 		emk_trigger_push(&t->fresh, run);
 }
 

@@ -66,6 +66,8 @@ extern bool emk_trigger_next_start(EmkHistory *history, const EmkRule *rule, con
 								   EmkItem *out);
 /* does a starting event follow the run's, in event order, at `to` at the latest? From the tables; not for counts */
 extern bool emk_trigger_is_followed(const EmkRule *rule, const EmkRun *run, TimestampTz to);
+/* when a count is reached next after the run's start, at `to` at the latest; DT_NOEND: it is not. From the tables */
+extern TimestampTz emk_trigger_next_edge(const EmkRule *rule, const EmkRun *run, TimestampTz to);
 
 /* take.c: one event or merge does what its rules ask */
 extern void emk_trigger_obey(EmkTake *t, const EmkRule *rule, const EmkItem *item);

@@ -140,14 +140,23 @@ sub belongs_to_decided
 	my @d = $m->decided_of($rule->{name}, $who, $key);
 
 	return 0 if $rule->{n} == 1 && !$rule->{lapse} && (!$rule->{after} || $rule->{repeat} eq 'parallel');
-	# a count is reached once, however its edge moves; of a lapse that is over nothing is told again
-	return scalar grep { $_->{start} >= $e->{at} } @d if $rule->{n} > 1 || $rule->{lapse};
+	# of a lapse that is over nothing is told again
+	return scalar grep { $_->{start} >= $e->{at} } @d if $rule->{lapse};
 	return 1 if grep { $_->{start} == $e->{at} } @d;
+	my @follow = $rule->{n} > 1 ? $m->edges($rule, $who, $key) : $m->matching($rule, $who, $key);
+	if ($rule->{n} > 1)
+	{
+		# a count is reached once, however its edge moves: what was decided, or waits, at or after it was the same if nothing lies between
+		my ($next) = grep { $_->{at} > $e->{at} } @follow;
+		my @taken = ((map { $_->{start} } @d), grep { $_ > $e->{at} + $rule->{after} } map { $_->{e}{at} } @{ $m->{live}{ $rule->{name} }{$who}{$key} // [] });
+		return 1 if grep { $_ >= $e->{at} && (!$next || $_ < $next->{at}) } @taken;
+		return 0 if !$rule->{after} || $rule->{repeat} eq 'parallel';
+	}
 	if ($rule->{repeat} eq 'debounce')
 	{
 		# what another start follows within the delay is nobody's; whose series was over before has a run of its own
 		return 0 if !grep { $_->{start} > $e->{at} } @d;
-		return scalar grep { event_order($_, $e) > 0 && $_->{at} <= $e->{at} + $rule->{after} } $m->matching($rule, $who, $key);
+		return scalar grep { event_order($_, $e) > 0 && $_->{at} <= $e->{at} + $rule->{after} } @follow;
 	}
 	# ignore, replace: it would have been within the series that was decided, or have begun it
 	return scalar grep { $_->{start} <= $e->{at} ? $e->{at} <= $_->{due} : $_->{start} <= $e->{at} + $rule->{after} } grep { $_->{outcome} ne 'cancelled' } @d;
