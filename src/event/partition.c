@@ -88,12 +88,20 @@ partition_range(const char *name, TimestampTz *from, TimestampTz *to)
 	return true;
 }
 
-/* Is [from, to) overlapped by a partition that exists? A change of the period leaves the old ones in place. */
-static bool
-is_covered(const Partitioned *p, TimestampTz from, TimestampTz to)
+typedef enum Coverage
+{
+	COVERED_NOT,
+	COVERED_PARTLY,
+	COVERED_BY_ONE
+} Coverage;
+
+/* Is [from, to) overlapped by partitions that exist? A change of the period leaves the old ones in place. */
+static Coverage
+coverage(const Partitioned *p, TimestampTz from, TimestampTz to)
 {
 	NameData	table;
 	Datum		arg;
+	Coverage	result = COVERED_NOT;
 
 	namestrcpy(&table, p->table);
 	arg = NameGetDatum(&table);
@@ -103,10 +111,13 @@ is_covered(const Partitioned *p, TimestampTz from, TimestampTz to)
 		TimestampTz f,
 					t;
 
-		if (partition_range(emk_spi_text(i, 1), &f, &t) && f < to && from < t)
-			return true;
+		if (!partition_range(emk_spi_text(i, 1), &f, &t) || f >= to || from >= t)
+			continue;
+		if (f <= from && t >= to)
+			return COVERED_BY_ONE;
+		result = COVERED_PARTLY;
 	}
-	return false;
+	return result;
 }
 
 static void
@@ -124,6 +135,24 @@ make_partition(const Partitioned *p, TimestampTz start, int64 length)
 		"INSERT INTO eventmkt_data.%s SELECT * FROM moved; "
 		"ALTER TABLE eventmkt_data.%s ATTACH PARTITION eventmkt_data.%s FOR VALUES FROM (%s) TO (%s)",
 		name, p->table, name, p->table, p->column, from, p->column, to, name, p->table, name, from, to));
+}
+
+/* Makes what a period lacks; of a week that has partitions of days already the other days. Returns how many. */
+static int
+fill_period(const Partitioned *p, TimestampTz start, int64 length)
+{
+	Coverage	c = coverage(p, start, start + length);
+	int			made = 0;
+
+	if (c == COVERED_NOT)
+	{
+		make_partition(p, start, length);
+		EMK_PAUSE_POINT("partition_made");
+		return 1;
+	}
+	for (TimestampTz day = start; c == COVERED_PARTLY && length > USECS_PER_DAY && day < start + length; day += USECS_PER_DAY)
+		made += fill_period(p, day, USECS_PER_DAY);
+	return made;
 }
 
 /*
@@ -149,12 +178,7 @@ emk_event_make_partitions(TimestampTz from, TimestampTz to)
 				 errhint("Give a shorter range, or set partition_period to week.")));
 	for (int i = 0; i < lengthof(partitioned); i++)
 		for (TimestampTz t = start; t < to; t += length)
-			if (!is_covered(&partitioned[i], t, t + length))
-			{
-				make_partition(&partitioned[i], t, length);
-				EMK_PAUSE_POINT("partition_made");
-				made++;
-			}
+			made += fill_period(&partitioned[i], t, length);
 	return made;
 }
 
@@ -230,7 +254,8 @@ emk_event_make_partitions_sql(PG_FUNCTION_ARGS)
 		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(1)))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("make_partitions() needs two finite times")));
+				 errmsg("make_partitions() needs two finite times"),
+				 errhint("Give the times between which there are to be partitions.")));
 	emk_owner_enter(&owner);
 	SPI_connect();
 	made = emk_event_make_partitions(PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_TIMESTAMPTZ(1));
