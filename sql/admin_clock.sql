@@ -53,6 +53,9 @@ RESET eventmkt.allow_clock_with_remote_endpoints;
 UPDATE eventmkt_data.endpoint SET enabled = false WHERE name = 'out';
 SELECT public.caught($$SELECT eventmkt.advance_clock('1 hour')$$);
 SELECT public.ahead();
+-- what is absurd is refused as such
+SELECT public.caught($$SELECT eventmkt.advance_clock('1000000 years')$$);
+SELECT public.caught($$SELECT eventmkt.advance_clock('-1000000 years')$$);
 -- in a copy the clock is real time and stays so
 UPDATE eventmkt_data.setting SET value = '1' WHERE key = 'database_oid';
 SELECT public.ahead();

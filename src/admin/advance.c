@@ -86,10 +86,14 @@ emk_admin_advance_clock(PG_FUNCTION_ARGS)
 	emk_base_refuse_null(fcinfo, (const char *const[]) {"by"});
 	EmkOwner	saved;
 	TimestampTz now = emk_clock_now();
-	int64		by = emk_clock_add(now, PG_GETARG_INTERVAL_P(0)) - now;
+	const Interval *iv = PG_GETARG_INTERVAL_P(0);
+	double		days = (double) iv->month * DAYS_PER_MONTH + iv->day + (double) iv->time / USECS_PER_DAY;
+	int64		most = EMK_MAX_INTERVAL_DAYS * USECS_PER_DAY;
+	/* what is absurd is not added: the sum may lie beyond all times */
+	int64		by = days < -EMK_MAX_INTERVAL_DAYS ? -1 : days > 2 * EMK_MAX_INTERVAL_DAYS ? most + 1 : emk_clock_add(now, iv) - now;
 	Datum		args[2] = {Int64GetDatum(by), TimestampTzGetDatum(emk_clock_real())};
 
-	if (by < 0 || by > EMK_MAX_INTERVAL_DAYS * USECS_PER_DAY)
+	if (by < 0 || by > most)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg(by < 0 ? "the clock never moves backward" : "the clock moves at most %d days at once",

@@ -54,7 +54,8 @@ rule_name_arg(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the name of the rule must not be null")));
+				 errmsg("the name of the rule must not be null"),
+				 errhint("The rules are listed in the view eventmkt_bi.rules.")));
 	return text_to_cstring(PG_GETARG_TEXT_PP(0));
 }
 

@@ -412,7 +412,8 @@ emk_admin_why_not(PG_FUNCTION_ARGS)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", i == 0 ? "user_id" : "rule")));
+					 errmsg("%s must not be null", i == 0 ? "user_id" : "rule"),
+					 errhint("Say of whom and of which rule, for example why_not('42', 'welcome').")));
 	user_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	InitMaterializedSRF(fcinfo, 0);

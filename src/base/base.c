@@ -72,7 +72,8 @@ emk_base_refuse_null(FunctionCallInfo fcinfo, const char *const *names)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", names[i])));
+					 errmsg("%s must not be null", names[i]),
+					 errhint("Give a value for it.")));
 }
 
 PG_FUNCTION_INFO_V1(emk_base_invalidate);

@@ -102,7 +102,8 @@ required(FunctionCallInfo fcinfo, int arg, const char *what)
 	if (PG_ARGISNULL(arg))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", what)));
+				 errmsg("%s must not be null", what),
+				 errhint("An endpoint has a name, a URL and a method.")));
 	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
 }
 
@@ -112,14 +113,15 @@ check_name(char *name)
 	size_t		len = strlen(name);
 
 	if (len == 0)
-		refuse("the name of an endpoint is empty", NULL);
+		refuse("the name of an endpoint is empty", "Give it the name that rules send to.");
 	if (len > EMK_MAX_NAME_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the name of an endpoint is longer than %d bytes (EMK_MAX_NAME_BYTES)", EMK_MAX_NAME_BYTES)));
+				 errmsg("the name of an endpoint is longer than %d bytes (EMK_MAX_NAME_BYTES)", EMK_MAX_NAME_BYTES),
+				 errhint("Give a shorter one.")));
 	for (const unsigned char *p = (const unsigned char *) name; *p; p++)
 		if (*p < 0x20 || *p == 0x7f)
-			refuse("the name of an endpoint contains a control character", NULL);
+			refuse("the name of an endpoint contains a control character", "Leave it out.");
 	if (strcmp(name, "none") == 0)
 		refuse("an endpoint cannot be named \"none\"", "send_to => 'none' means that a rule only records.");
 	return name;
@@ -176,7 +178,8 @@ header_line(char *name, JsonbValue *v)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("header \"%s\" cannot be set", name),
-				 errdetail("It belongs to the transport or to the signature.")));
+				 errdetail("It belongs to the transport or to the signature."),
+				 errhint("Leave it out, or use another name.")));
 	for (const unsigned char *p = (const unsigned char *) value; *p; p++)
 		if (*p < 0x20 || *p >= 0x7f)
 			refuse("the value of a header contains a character that is not allowed",
@@ -218,10 +221,10 @@ check_timeout(Interval *iv)
 	double		ms;
 
 	if (iv->month != 0 || iv->day < 0 || iv->day > 1)
-		refuse("the timeout of an endpoint lies outside 100 ms to 5 minutes", NULL);
+		refuse("the timeout of an endpoint lies outside 100 ms to 5 minutes", "Leave the argument out to take its default.");
 	ms = (iv->day * (double) USECS_PER_DAY + iv->time) / 1000;
 	if (!(ms >= MIN_TIMEOUT_MS && ms <= MAX_TIMEOUT_MS))
-		refuse("the timeout of an endpoint lies outside 100 ms to 5 minutes", NULL);
+		refuse("the timeout of an endpoint lies outside 100 ms to 5 minutes", "Leave the argument out to take its default.");
 	return (int) ms;
 }
 
@@ -264,7 +267,8 @@ check_int(FunctionCallInfo fcinfo, int arg, const char *what, int least, int mos
 	if (v < least || v > most)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s lies outside %d to %d", what, least, most)));
+				 errmsg("%s lies outside %d to %d", what, least, most),
+				 errhint("Leave the argument out to take its default.")));
 	return v;
 }
 
@@ -290,11 +294,11 @@ read_arguments(FunctionCallInfo fcinfo, Endpoint *e)
 	if (strcmp(method, "POST") != 0 && strcmp(method, "PUT") != 0 && strcmp(method, "PATCH") != 0)
 		refuse("unknown method of an endpoint", "The methods are POST, PUT and PATCH.");
 	if (PG_ARGISNULL(5))
-		refuse("the timeout of an endpoint lies outside 100 ms to 5 minutes", NULL);
+		refuse("the timeout of an endpoint lies outside 100 ms to 5 minutes", "Leave the argument out to take its default.");
 	give_up = PG_ARGISNULL(9) ? NULL : PG_GETARG_INTERVAL_P(9);
 	if (give_up == NULL || give_up->month < 0 || give_up->day < 0 || give_up->time < 0 || give_up->month > 12 ||
 		give_up->day > 366 || give_up->time > 366 * USECS_PER_DAY || give_up->month + give_up->day + give_up->time == 0)
-		refuse("give_up_after is not above zero and at most a year", NULL);
+		refuse("give_up_after is not above zero and at most a year", "Leave the argument out to take its default.");
 	e->values[0] = CStringGetTextDatum(e->name);
 	e->values[1] = CStringGetTextDatum(url);
 	e->values[2] = PG_GETARG_DATUM(3);
@@ -310,7 +314,8 @@ read_arguments(FunctionCallInfo fcinfo, Endpoint *e)
 	if (PG_ARGISNULL(10))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("ordered must not be null")));
+				 errmsg("ordered must not be null"),
+				 errhint("Leave the argument out to take its default.")));
 	e->ordered = PG_GETARG_BOOL(10);
 	e->values[9] = BoolGetDatum(e->ordered);
 	e->values[10] = TimestampTzGetDatum(emk_clock_now());

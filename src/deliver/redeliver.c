@@ -55,7 +55,8 @@ redeliver_one(Datum id, TimestampTz now)
 	if (emk_spi_run(&lock_plan, args, NULL, false, 1) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("there is no delivery %s", DatumGetCString(DirectFunctionCall1(uuid_out, id)))));
+				 errmsg("there is no delivery %s", DatumGetCString(DirectFunctionCall1(uuid_out, id))),
+				 errhint("What is kept is in eventmkt_data.delivery, until retention drops it.")));
 	status = emk_spi_text(0, 1);
 	if (emk_spi_int4(0, 2, 0) == 0)
 		ereport(ERROR,

@@ -62,7 +62,8 @@ emk_profile_check_id(const char *id, const char *what)
 	if (strlen(id) > EMK_MAX_ID_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%s is longer than %d bytes (EMK_MAX_ID_BYTES)", what, EMK_MAX_ID_BYTES)));
+				 errmsg("%s is longer than %d bytes (EMK_MAX_ID_BYTES)", what, EMK_MAX_ID_BYTES),
+				 errhint("Give a shorter one.")));
 }
 
 bool

@@ -43,18 +43,21 @@ check_name(const char *name)
 	if (len == 0 || strspn(name, " ") == len)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the name of a rule must not be empty")));
+				 errmsg("the name of a rule must not be empty"),
+				 errhint("Give it the name that decisions and messages are to show.")));
 	if (len > EMK_MAX_NAME_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the name of the rule is too long"),
-				 errdetail("It has %zu bytes; the limit (max name bytes) is %d.", len, EMK_MAX_NAME_BYTES)));
+				 errdetail("It has %zu bytes; the limit (max name bytes) is %d.", len, EMK_MAX_NAME_BYTES),
+				 errhint("Give a shorter one.")));
 	for (const unsigned char *c = (const unsigned char *) name; *c; c++)
 		if (*c < 0x20 || *c == 0x7f)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("the name of a rule must not contain control characters"),
-					 errdetail("There is one at byte %d.", (int) (c - (const unsigned char *) name) + 1)));
+					 errdetail("There is one at byte %d.", (int) (c - (const unsigned char *) name) + 1),
+					 errhint("Leave it out.")));
 }
 
 static void
@@ -72,7 +75,8 @@ check_event_name(const char *event, const char *arg)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the event name in %s is too long", arg),
 				 errdetail("It has %zu bytes; the limit (max event name bytes) is %d.", len,
-						   EMK_MAX_EVENT_NAME_BYTES)));
+						   EMK_MAX_EVENT_NAME_BYTES),
+				 errhint("No event can have such a name: track() has the same limit.")));
 }
 
 static void
@@ -89,7 +93,8 @@ check_per(const char *per)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("per is too long"),
-				 errdetail("It has %zu bytes; the limit (max key bytes) is %d.", len, EMK_MAX_KEY_BYTES)));
+				 errdetail("It has %zu bytes; the limit (max key bytes) is %d.", len, EMK_MAX_KEY_BYTES),
+				 errhint("Name a property at the top level, for example 'cart_id'.")));
 	if (strncmp(per, "$.", 2) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -109,13 +114,15 @@ read_unless(FunctionCallInfo fcinfo, EmkRule *rule)
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("unless must be an array of one dimension")));
+				 errmsg("unless must be an array of one dimension"),
+				 errhint("Write unless => ARRAY['Order Completed', 'Cart Emptied'].")));
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
 	if (n > EMK_MAX_UNLESS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("unless has too many event names"),
-				 errdetail("It has %d; the limit (max unless) is %d.", n, EMK_MAX_UNLESS)));
+				 errdetail("It has %d; the limit (max unless) is %d.", n, EMK_MAX_UNLESS),
+				 errhint("Name fewer, or '*' with unless_where.")));
 	rule->unless = palloc(sizeof(char *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -123,14 +130,16 @@ read_unless(FunctionCallInfo fcinfo, EmkRule *rule)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("unless must not contain null"),
-					 errdetail("Element %d is null.", i + 1)));
+					 errdetail("Element %d is null.", i + 1),
+					 errhint("Leave it out; without cancelling events unless is '{}'.")));
 		rule->unless[i] = TextDatumGetCString(elems[i]);
 		check_event_name(rule->unless[i], "unless");
 		for (int j = 0; j < i; j++)
 			if (strcmp(rule->unless[i], rule->unless[j]) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("unless names \"%s\" twice", rule->unless[i])));
+						 errmsg("unless names \"%s\" twice", rule->unless[i]),
+						 errhint("Name it once.")));
 	}
 	rule->nunless = n;
 }
@@ -151,12 +160,14 @@ interval_arg(FunctionCallInfo fcinfo, int arg, bool positive)
 	if (positive && iv->month == 0 && iv->day == 0 && iv->time == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be more than zero", emk_rule_arg_names[arg])));
+				 errmsg("%s must be more than zero", emk_rule_arg_names[arg]),
+				 errhint("Leave the argument out for no limit in time.")));
 	if (days > EMK_MAX_INTERVAL_DAYS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is too long", emk_rule_arg_names[arg]),
-				 errdetail("The limit (max interval days) is %d days.", EMK_MAX_INTERVAL_DAYS)));
+				 errdetail("The limit (max interval days) is %d days.", EMK_MAX_INTERVAL_DAYS),
+				 errhint("Give a shorter interval.")));
 	return iv;
 }
 
@@ -274,7 +285,8 @@ emk_rule_validate(FunctionCallInfo fcinfo, bool replace, EmkRuleSpec *spec)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("at_least must lie between 1 and %d", EMK_MAX_AT_LEAST),
-				 errdetail("It is %d; the limit is max at least.", rule->at_least)));
+				 errdetail("It is %d; the limit is max at least.", rule->at_least),
+				 errhint("Leave the argument out to start at each matching event.")));
 	rule->within = PG_ARGISNULL(ARG_WITHIN) ? NULL : interval_arg(fcinfo, ARG_WITHIN, true);
 	rule->per = (char *) text_arg(fcinfo, ARG_PER);
 	if (rule->per != NULL)

@@ -175,7 +175,8 @@ member_text(Jsonb *object, const char *name)
 	if (v->type != jbvString && v->type != jbvNumeric)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" is not a string", name),
-				 errdetail("It is message %d of the batch, counted from 0.", emk_track_position)));
+				 errdetail("It is message %d of the batch, counted from 0.", emk_track_position),
+				 errhint("Write it in quotes.")));
 	return emk_json_scalar(object, name, strlen(name));
 }
 
@@ -248,7 +249,8 @@ emk_track_track_many(PG_FUNCTION_ARGS)
 	if (n > EMK_MAX_BATCH_MESSAGES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%d messages in one call; the limit is %d", n, EMK_MAX_BATCH_MESSAGES)));
+				 errmsg("%d messages in one call; the limit is %d (EMK_MAX_BATCH_MESSAGES)", n, EMK_MAX_BATCH_MESSAGES),
+				 errhint("Cut them into several calls.")));
 	m = palloc(sizeof(EmkMessage) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{

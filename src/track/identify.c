@@ -128,7 +128,8 @@ emk_track_identify(const char *user_id, const char *anonymous_id, Jsonb *traits,
 	if (user_id == NULL && anonymous_id == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("user_id and anonymous_id are both null")));
+				 errmsg("user_id and anonymous_id are both null"),
+				 errhint("Say whose traits they are.")));
 	if (user_id != NULL)
 		emk_profile_check_id(user_id, "user_id");
 	if (anonymous_id != NULL && (user_id == NULL || anonymous_id[0] != '\0'))

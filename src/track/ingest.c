@@ -70,7 +70,8 @@ refuse_as(int code, const char *fmt,...)
 	ereport(ERROR,
 			(errcode(code), errmsg("%s", text),
 			 emk_track_position < 0 ? 0
-			 : errdetail("It is message %d of the batch, counted from 0.", emk_track_position)));
+			 : errdetail("It is message %d of the batch, counted from 0.", emk_track_position),
+			 errhint("Messages follow the Segment specification: type, userId or anonymousId, and what the type asks for.")));
 	pg_unreachable();
 }
 
@@ -487,7 +488,8 @@ emk_track_ingest(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("message is NULL")));
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("message is NULL"),
+				 errhint("Write {\"type\": \"track\", \"userId\": ..., \"event\": ..., \"properties\": {...}}.")));
 	if (!read_input(&in, PG_GETARG_JSONB_P(0)))
 	{
 		if (in.npeople > 0)

@@ -37,7 +37,9 @@ check_id(const char *what, const char *id, int max)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("%s has %zu bytes; the limit is %d (%s)", what, len, max,
-						max == EMK_MAX_ID_BYTES ? "EMK_MAX_ID_BYTES" : "EMK_MAX_EVENT_NAME_BYTES"), position_detail()));
+						max == EMK_MAX_ID_BYTES ? "EMK_MAX_ID_BYTES" : "EMK_MAX_EVENT_NAME_BYTES"), position_detail(),
+				 max == EMK_MAX_EVENT_NAME_BYTES ? errhint("What varies from event to event belongs into the properties.") :
+				 errhint("Give a shorter id.")));
 }
 
 static void
@@ -51,12 +53,13 @@ check_properties(const EmkMessage *m)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("properties have %zu bytes; the limit is %d (EMK_MAX_PROPERTIES_BYTES)", (size_t) VARSIZE_ANY(m->properties),
-						EMK_MAX_PROPERTIES_BYTES), position_detail()));
+						EMK_MAX_PROPERTIES_BYTES), position_detail(),
+				 errhint("Send what rules and messages need, and a reference to the rest.")));
 	if (VARSIZE_ANY(m->properties) >= SMALLEST_DEEP_JSON && emk_json_depth(m->properties) > EMK_MAX_JSON_DEPTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("properties are nested deeper than %d levels (EMK_MAX_JSON_DEPTH)", EMK_MAX_JSON_DEPTH),
-				 position_detail()));
+				 position_detail(), errhint("Send flatter properties.")));
 }
 
 static void
@@ -78,7 +81,7 @@ emk_track_given_time(TimestampTz t)
 	if (TIMESTAMP_NOT_FINITE(t))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("occurred_at is not a finite time"),
-				 position_detail()));
+				 position_detail(), errhint("Give the time of the event, or leave occurred_at out.")));
 	return t;
 }
 

@@ -206,7 +206,8 @@ emk_worker_run_due(PG_FUNCTION_ARGS)
 	if (max < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_rows is %d; it must be at least 1", max)));
+				 errmsg("max_rows is %d; it must be at least 1", max),
+				 errhint("Leave the argument out for 10000.")));
 	emk_owner_enter(&owner);
 	check_home();
 	pinned = emk_spi_pin();
