@@ -118,6 +118,19 @@ SELECT count(*) FROM wrong;
 CALL pack_all();
 SELECT packed_to = date_trunc('day', eventmkt.clock() - interval '2 hours') AS to_yesterday FROM eventmkt_data.timeline_state;
 SELECT count(*) FROM wrong;
+-- one person in the tail, whose packed row is searched for: there is one, there is none; two, for whom the index is read
+SELECT eventmkt.advance_clock('2 days') IS NOT NULL;
+CALL pack_all();
+BEGIN;
+SELECT eventmkt.track('u7', 'view') > 0 AS tracked;
+SELECT count(*) FROM wrong;
+ROLLBACK;
+BEGIN;
+SELECT eventmkt.track('once', 'view') > 0 AS tracked;
+SELECT count(*) FROM wrong;
+SELECT eventmkt.track('u7', 'view') > 0 AS tracked;
+SELECT count(*) FROM wrong;
+ROLLBACK;
 -- people who turn out to be one
 SELECT eventmkt.identify('u1', '{}', 'visitor');
 SELECT eventmkt.track(NULL, 'view', '{}', eventmkt.clock() - interval '10 days', anonymous_id => 'stranger') > 0;

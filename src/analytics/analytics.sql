@@ -338,106 +338,106 @@ CREATE FUNCTION eventmkt.count(tl eventmkt.timeline, VARIADIC events text[]) RET
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_count';
 COMMENT ON FUNCTION eventmkt.count(tl eventmkt.timeline, VARIADIC events text[]) IS 'number of events, of the events named';
 CREATE FUNCTION eventmkt.sum(tl eventmkt.timeline) RETURNS numeric
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_sum';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_sum';
 COMMENT ON FUNCTION eventmkt.sum(tl eventmkt.timeline) IS 'sum of the values';
 CREATE FUNCTION eventmkt.sum(tl eventmkt.timeline, VARIADIC events text[]) RETURNS numeric
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_sum';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_sum';
 COMMENT ON FUNCTION eventmkt.sum(tl eventmkt.timeline, VARIADIC events text[]) IS 'sum of the values, of the events named';
 CREATE FUNCTION eventmkt.first_at(tl eventmkt.timeline) RETURNS timestamptz
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_first_at';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_first_at';
 COMMENT ON FUNCTION eventmkt.first_at(tl eventmkt.timeline) IS 'time of the first event';
 CREATE FUNCTION eventmkt.first_at(tl eventmkt.timeline, VARIADIC events text[]) RETURNS timestamptz
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_first_at';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_first_at';
 COMMENT ON FUNCTION eventmkt.first_at(tl eventmkt.timeline, VARIADIC events text[]) IS 'time of the first event, of the events named';
 CREATE FUNCTION eventmkt.last_at(tl eventmkt.timeline) RETURNS timestamptz
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_at';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_at';
 COMMENT ON FUNCTION eventmkt.last_at(tl eventmkt.timeline) IS 'time of the last event';
 CREATE FUNCTION eventmkt.last_at(tl eventmkt.timeline, VARIADIC events text[]) RETURNS timestamptz
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_at';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_at';
 COMMENT ON FUNCTION eventmkt.last_at(tl eventmkt.timeline, VARIADIC events text[]) IS 'time of the last event, of the events named';
 CREATE FUNCTION eventmkt.funnel(tl eventmkt.timeline, within interval, VARIADIC events text[]) RETURNS integer
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_funnel';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_funnel';
 COMMENT ON FUNCTION eventmkt.funnel(tl eventmkt.timeline, within interval, VARIADIC events text[]) IS 'the furthest step taken in order within the window after the first step';
 CREATE FUNCTION eventmkt.funnel(tl eventmkt.timeline, within interval, events text[], mode text) RETURNS integer
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_funnel';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_funnel';
 COMMENT ON FUNCTION eventmkt.funnel(tl eventmkt.timeline, within interval, events text[], mode text) IS 'the furthest step taken in order within the window after the first step, under the modes of the aggregate';
 CREATE FUNCTION eventmkt.funnel_times(tl eventmkt.timeline, within interval, VARIADIC events text[]) RETURNS timestamptz[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_funnel_times';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_funnel_times';
 COMMENT ON FUNCTION eventmkt.funnel_times(tl eventmkt.timeline, within interval, VARIADIC events text[]) IS 'when each step up to the furthest was taken';
 CREATE FUNCTION eventmkt.funnel_times(tl eventmkt.timeline, within interval, events text[], mode text) RETURNS timestamptz[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_funnel_times';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_funnel_times';
 COMMENT ON FUNCTION eventmkt.funnel_times(tl eventmkt.timeline, within interval, events text[], mode text) IS 'when each step up to the furthest was taken, under the modes of the aggregate';
 CREATE FUNCTION eventmkt.sequence_match(tl eventmkt.timeline, pattern text, VARIADIC events text[]) RETURNS boolean
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_sequence_match';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_sequence_match';
 COMMENT ON FUNCTION eventmkt.sequence_match(tl eventmkt.timeline, pattern text, VARIADIC events text[]) IS 'does the pattern occur; condition n is the n-th event named';
 CREATE FUNCTION eventmkt.sequence_count(tl eventmkt.timeline, pattern text, VARIADIC events text[]) RETURNS bigint
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_sequence_count';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_sequence_count';
 COMMENT ON FUNCTION eventmkt.sequence_count(tl eventmkt.timeline, pattern text, VARIADIC events text[]) IS 'how often the pattern occurs, without overlap; condition n is the n-th event named';
 CREATE FUNCTION eventmkt.sequence_events(tl eventmkt.timeline, pattern text, VARIADIC events text[]) RETURNS timestamptz[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_sequence_events';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_sequence_events';
 COMMENT ON FUNCTION eventmkt.sequence_events(tl eventmkt.timeline, pattern text, VARIADIC events text[]) IS 'the times of the events of the first match; condition n is the n-th event named';
 CREATE FUNCTION eventmkt.abandoned(tl eventmkt.timeline, opened text, closed text, within interval, debounce boolean DEFAULT false, per_key boolean DEFAULT false) RETURNS timestamptz[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_abandoned';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_abandoned';
 COMMENT ON FUNCTION eventmkt.abandoned(tl eventmkt.timeline, opened text, closed text, within interval, debounce boolean, per_key boolean) IS 'the times of openings that no closing followed within the window';
 CREATE FUNCTION eventmkt.abandoned(tl eventmkt.timeline, opened text[], closed text[], within interval, debounce boolean DEFAULT false, per_key boolean DEFAULT false) RETURNS timestamptz[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_abandoned_any';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_abandoned_any';
 COMMENT ON FUNCTION eventmkt.abandoned(tl eventmkt.timeline, opened text[], closed text[], within interval, debounce boolean, per_key boolean) IS 'the same; any of the events opens, any closes';
 CREATE FUNCTION eventmkt.abandoned_keys(tl eventmkt.timeline, opened text, closed text, within interval, debounce boolean DEFAULT false) RETURNS eventmkt.key_time[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_abandoned_keys';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_abandoned_keys';
 COMMENT ON FUNCTION eventmkt.abandoned_keys(tl eventmkt.timeline, opened text, closed text, within interval, debounce boolean) IS 'key and time of openings that no closing followed within the window';
 CREATE FUNCTION eventmkt.retention(tl eventmkt.timeline, VARIADIC events text[]) RETURNS boolean[]
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_retention';
 COMMENT ON FUNCTION eventmkt.retention(tl eventmkt.timeline, VARIADIC events text[]) IS 'whether the first event happened, and with it each of the others';
 CREATE FUNCTION eventmkt.retained(tl eventmkt.timeline, first_event text, return_event text, period interval, periods integer) RETURNS boolean[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_retained';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_retained';
 COMMENT ON FUNCTION eventmkt.retained(tl eventmkt.timeline, first_event text, return_event text, period interval, periods integer) IS 'for each period after the first first_event whether there was a return_event';
 CREATE FUNCTION eventmkt.max_in_window(tl eventmkt.timeline, within interval) RETURNS bigint
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_max_in_window';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_max_in_window';
 COMMENT ON FUNCTION eventmkt.max_in_window(tl eventmkt.timeline, within interval) IS 'the most events in any sliding window, both edges included';
 CREATE FUNCTION eventmkt.max_in_window(tl eventmkt.timeline, within interval, VARIADIC events text[]) RETURNS bigint
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_max_in_window';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_max_in_window';
 COMMENT ON FUNCTION eventmkt.max_in_window(tl eventmkt.timeline, within interval, VARIADIC events text[]) IS 'the most events in any sliding window, both edges included, of the events named';
 CREATE FUNCTION eventmkt.sessions(tl eventmkt.timeline, gap interval) RETURNS eventmkt.session_span[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_sessions';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_sessions';
 COMMENT ON FUNCTION eventmkt.sessions(tl eventmkt.timeline, gap interval) IS 'runs of events no more than the gap apart';
 CREATE FUNCTION eventmkt.sessions(tl eventmkt.timeline, gap interval, VARIADIC events text[]) RETURNS eventmkt.session_span[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_sessions';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_sessions';
 COMMENT ON FUNCTION eventmkt.sessions(tl eventmkt.timeline, gap interval, VARIADIC events text[]) IS 'runs of events no more than the gap apart, of the events named';
 CREATE FUNCTION eventmkt.cadence(tl eventmkt.timeline) RETURNS eventmkt.cadence_facts
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_cadence';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_cadence';
 COMMENT ON FUNCTION eventmkt.cadence(tl eventmkt.timeline) IS 'the typical gap between events and the next expected time';
 CREATE FUNCTION eventmkt.cadence(tl eventmkt.timeline, VARIADIC events text[]) RETURNS eventmkt.cadence_facts
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_cadence';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_cadence';
 COMMENT ON FUNCTION eventmkt.cadence(tl eventmkt.timeline, VARIADIC events text[]) IS 'the typical gap between events and the next expected time, of the events named';
 CREATE FUNCTION eventmkt.streak(tl eventmkt.timeline, zone text, grace integer) RETURNS eventmkt.streak_days
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_streak';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_streak';
 COMMENT ON FUNCTION eventmkt.streak(tl eventmkt.timeline, zone text, grace integer) IS 'days in a row with an event, over at most grace missed days';
 CREATE FUNCTION eventmkt.streak(tl eventmkt.timeline, zone text, grace integer, VARIADIC events text[]) RETURNS eventmkt.streak_days
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_streak';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_streak';
 COMMENT ON FUNCTION eventmkt.streak(tl eventmkt.timeline, zone text, grace integer, VARIADIC events text[]) IS 'days in a row with an event, over at most grace missed days, of the events named';
 CREATE FUNCTION eventmkt.engaged_hours(tl eventmkt.timeline, zone text) RETURNS bigint[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_hours';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_hours';
 COMMENT ON FUNCTION eventmkt.engaged_hours(tl eventmkt.timeline, zone text) IS '24 counts: events in each local hour of the day';
 CREATE FUNCTION eventmkt.engaged_hours(tl eventmkt.timeline, zone text, VARIADIC events text[]) RETURNS bigint[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_hours';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_hours';
 COMMENT ON FUNCTION eventmkt.engaged_hours(tl eventmkt.timeline, zone text, VARIADIC events text[]) IS '24 counts: events in each local hour of the day, of the events named';
 CREATE FUNCTION eventmkt.top_values(tl eventmkt.timeline, k integer) RETURNS eventmkt.value_count[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_top_values';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_top_values';
 COMMENT ON FUNCTION eventmkt.top_values(tl eventmkt.timeline, k integer) IS 'the k most frequent keys with their counts; ties by key';
 CREATE FUNCTION eventmkt.top_values(tl eventmkt.timeline, k integer, VARIADIC events text[]) RETURNS eventmkt.value_count[]
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_top_values';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_top_values';
 COMMENT ON FUNCTION eventmkt.top_values(tl eventmkt.timeline, k integer, VARIADIC events text[]) IS 'the k most frequent keys with their counts; ties by key, of the events named';
 CREATE FUNCTION eventmkt.first_touch(tl eventmkt.timeline) RETURNS text
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_first_touch';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_first_touch';
 COMMENT ON FUNCTION eventmkt.first_touch(tl eventmkt.timeline) IS 'the key of the first event that has one';
 CREATE FUNCTION eventmkt.first_touch(tl eventmkt.timeline, VARIADIC events text[]) RETURNS text
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_first_touch';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_first_touch';
 COMMENT ON FUNCTION eventmkt.first_touch(tl eventmkt.timeline, VARIADIC events text[]) IS 'the key of the first event that has one, of the events named';
 CREATE FUNCTION eventmkt.last_touch(tl eventmkt.timeline) RETURNS text
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_touch';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_touch';
 COMMENT ON FUNCTION eventmkt.last_touch(tl eventmkt.timeline) IS 'the key of the last event that has one';
 CREATE FUNCTION eventmkt.last_touch(tl eventmkt.timeline, VARIADIC events text[]) RETURNS text
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_touch';
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'emk_analytics_tl_last_touch';
 COMMENT ON FUNCTION eventmkt.last_touch(tl eventmkt.timeline, VARIADIC events text[]) IS 'the key of the last event that has one, of the events named';
 
 -- roll-ups: what one person did in a period, mergeable

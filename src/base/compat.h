@@ -77,6 +77,13 @@
 #define emk_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan((rel), (index), (snapshot), NULL, (nkeys), 0)
 #endif
 
+/* the first leaf of a btree, pinned and locked for reading */
+#if PG_VERSION_NUM < 170000
+#define emk_bt_first_leaf(index, snapshot)	_bt_get_endpoint((index), 0, false, (snapshot))
+#else
+#define emk_bt_first_leaf(index, snapshot)	_bt_get_endpoint((index), 0, false)
+#endif
+
 /* a function that does not return: said before the declaration since 18 */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn	__attribute__((noreturn))

@@ -160,6 +160,9 @@ COMMENT ON FUNCTION eventmkt.open_tail() IS 'part of the view profile_timelines'
 CREATE FUNCTION eventmkt.with_tail(t eventmkt.timeline, profile_id text, open_tail eventmkt.tail) RETURNS eventmkt.timeline
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_with_tail';
 COMMENT ON FUNCTION eventmkt.with_tail(eventmkt.timeline, text, eventmkt.tail) IS 'part of the view profile_timelines';
+CREATE FUNCTION eventmkt.tail_shows_all(open_tail eventmkt.tail) RETURNS bool
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'emk_report_tail_shows_all';
+COMMENT ON FUNCTION eventmkt.tail_shows_all(eventmkt.tail) IS 'part of the view profile_timelines';
 CREATE FUNCTION eventmkt.tail_rows(open_tail eventmkt.tail, OUT profile_id text, OUT t eventmkt.timeline) RETURNS SETOF record
 	LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 1000 COST 100000 AS 'MODULE_PATHNAME', 'emk_report_tail_rows';
 COMMENT ON FUNCTION eventmkt.tail_rows(eventmkt.tail) IS 'part of the view profile_timelines';
@@ -167,7 +170,7 @@ CREATE FUNCTION eventmkt.mark_merged() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'emk_report_mark_merged';
 COMMENT ON FUNCTION eventmkt.mark_merged() IS 'trigger of the alias table: kept timelines of profiles that merge or part are packed anew';
 REVOKE ALL ON FUNCTION eventmkt.tail_in(cstring), eventmkt.tail_out(eventmkt.tail), eventmkt.open_tail(),
-	eventmkt.with_tail(eventmkt.timeline, text, eventmkt.tail), eventmkt.tail_rows(eventmkt.tail), eventmkt.mark_merged() FROM PUBLIC;
+	eventmkt.with_tail(eventmkt.timeline, text, eventmkt.tail), eventmkt.tail_shows_all(eventmkt.tail), eventmkt.tail_rows(eventmkt.tail), eventmkt.mark_merged() FROM PUBLIC;
 
 -- report: roll-ups
 CREATE FUNCTION eventmkt.keep_rollups(item_property text DEFAULT NULL, value_property text DEFAULT NULL, item_event text DEFAULT NULL)

@@ -476,12 +476,12 @@ CREATE OR REPLACE TRIGGER merged AFTER INSERT OR UPDATE OR DELETE ON eventmkt_da
 
 -- the form lets the planner scan packed rows in parallel and ask a question where they are read: see src/report/tail_view.c
 CREATE OR REPLACE VIEW eventmkt_bi.profile_timelines AS
-	SELECT u.profile_id, u.t
-	FROM (SELECT p.profile_id, eventmkt.with_tail(p.t, p.profile_id, (SELECT eventmkt.open_tail())) AS t
+	SELECT p.profile_id, eventmkt.with_tail(p.t, p.profile_id, (SELECT eventmkt.open_tail())) AS t
 		FROM eventmkt_data.profile_timeline p
-		UNION ALL
-		SELECT r.profile_id COLLATE "C", r.t FROM eventmkt.tail_rows((SELECT eventmkt.open_tail())) r) u
-	WHERE u.t IS NOT NULL;
+		WHERE CASE WHEN (SELECT eventmkt.tail_shows_all(eventmkt.open_tail())) THEN p.t IS NOT NULL
+			ELSE eventmkt.with_tail(p.t, p.profile_id, (SELECT eventmkt.open_tail())) IS NOT NULL END
+	UNION ALL
+	SELECT r.profile_id COLLATE "C", r.t FROM eventmkt.tail_rows((SELECT eventmkt.open_tail())) r;
 COMMENT ON VIEW eventmkt_bi.profile_timelines IS
 	'everything each profile did as one timeline: what is packed, the rest from the event table';
 COMMENT ON COLUMN eventmkt_bi.profile_timelines.profile_id IS 'canonical id of the person';

@@ -1,12 +1,11 @@
 /*
- * tail.c: the open tail of kept timelines in memory: while it is gathered, and finished, as a value in which every text lies by its
- * place. So it goes from one process to another by copying, and is looked up without being read first.
+ * tail.c: the open tail of kept timelines in memory: while it is gathered, and finished, as a map in which everything lies by its
+ * place. So it is read wherever it lies, by several processes too.
  *
  * Bounded: a tail of more than EMK_MAX_TAIL_BYTES says so and keeps nothing; the view then works without it.
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "report/tail.h"
 #include "utils/memutils.h"
@@ -29,8 +28,14 @@ empty(EmkTail *t)
 
 	if (t->events)
 		pfree(t->events);
-	if (t->texts)
-		pfree(t->texts);
+	for (int i = 0; i < 2; i++)
+	{
+		EmkTailBytes *b = i ? &t->extras : &t->texts;
+
+		if (b->p)
+			pfree(b->p);
+		*b = (EmkTailBytes) {0};
+	}
 	for (int i = 0; i < 2; i++)
 	{
 		EmkTailTexts *x = i ? &t->names : &t->profiles;
@@ -43,9 +48,7 @@ empty(EmkTail *t)
 		*x = none;
 	}
 	t->events = NULL;
-	t->texts = NULL;
 	t->nevents = t->events_room = 0;
-	t->texts_used = t->texts_room = 0;
 }
 
 void
@@ -58,47 +61,38 @@ emk_tail_give_up(EmkTail *t)
 static bool
 has_room(const EmkTail *t)
 {
-	return t->nevents * sizeof(EmkTailEvent) + (t->profiles.n + t->names.n) * (sizeof(EmkTailText) + 8) + t->texts_used <
-		EMK_MAX_TAIL_BYTES;
+	return t->nevents * sizeof(EmkTailEvent) + (t->profiles.n + t->names.n) * (sizeof(EmkTailText) + 16) + t->texts.used +
+		t->extras.used < EMK_MAX_TAIL_BYTES;
 }
 
-/* Room for `len` bytes at the end of the texts */
+/* Room for `len` bytes at the end */
 static char *
-more_text(EmkTail *t, Size len)
+more_bytes(EmkTail *t, EmkTailBytes *b, Size len)
 {
 	char	   *p;
 
 	/* the first text may be an empty one, and it too needs a place */
-	if (t->texts == NULL || t->texts_used + len > t->texts_room)
+	if (b->p == NULL || b->used + len > b->room)
 	{
-		t->texts_room = Max(8192, (t->texts_used + len) * 3 / 2);
-		t->texts = t->texts ? repalloc(t->texts, t->texts_room) : MemoryContextAlloc(t->context, t->texts_room);
+		b->room = Max(8192, (b->used + len) * 3 / 2);
+		b->p = b->p ? repalloc(b->p, b->room) : MemoryContextAlloc(t->context, b->room);
 	}
-	p = t->texts + t->texts_used;
-	t->texts_used += len;
+	p = b->p + b->used;
+	b->used += len;
 	return p;
 }
 
-static uint32
-keep_text(EmkTail *t, const char *text, int len)
+static EmkTailSlot *
+make_slots(EmkTailSlot *slots, uint32 nslots, const EmkTailText *items, uint32 n)
 {
-	char	   *p = more_text(t, len);
-
-	memcpy(p, text, len);
-	return (uint32) (p - t->texts);
-}
-
-static uint32 *
-make_slots(uint32 *slots, uint32 nslots, const EmkTailText *items, uint32 n)
-{
-	memset(slots, 0, nslots * sizeof(uint32));
+	memset(slots, 0, nslots * sizeof(EmkTailSlot));
 	for (uint32 i = 0; i < n; i++)
 	{
 		uint32		slot = items[i].hash & (nslots - 1);
 
-		while (slots[slot])
+		while (slots[slot].item)
 			slot = (slot + 1) & (nslots - 1);
-		slots[slot] = i + 1;
+		slots[slot] = (EmkTailSlot) {.item = i + 1, .hash = items[i].hash};
 	}
 	return slots;
 }
@@ -106,7 +100,7 @@ make_slots(uint32 *slots, uint32 nslots, const EmkTailText *items, uint32 n)
 static uint32
 number_of(EmkTail *t, EmkTailTexts *x, const char *text, int len)
 {
-	uint32		hash = hash_bytes((const unsigned char *) text, len);
+	uint32		hash = emk_tail_hash(text, len);
 	uint32		slot;
 
 	if (x->n * 2 >= x->nslots)
@@ -114,23 +108,25 @@ number_of(EmkTail *t, EmkTailTexts *x, const char *text, int len)
 		x->nslots = Max(64, x->nslots * 4);
 		if (x->slots)
 			pfree(x->slots);
-		x->slots = make_slots(MemoryContextAlloc(t->context, x->nslots * sizeof(uint32)), x->nslots, x->items, x->n);
+		x->slots = make_slots(MemoryContextAlloc(t->context, x->nslots * sizeof(EmkTailSlot)), x->nslots, x->items, x->n);
 	}
-	for (slot = hash & (x->nslots - 1); x->slots[slot]; slot = (slot + 1) & (x->nslots - 1))
-	{
-		EmkTailText *item = &x->items[x->slots[slot] - 1];
+	for (slot = hash & (x->nslots - 1); x->slots[slot].item; slot = (slot + 1) & (x->nslots - 1))
+		if (x->slots[slot].hash == hash)
+		{
+			EmkTailText *item = &x->items[x->slots[slot].item - 1];
 
-		if (item->hash == hash && item->len == len && memcmp(t->texts + item->offset, text, len) == 0)
-			return x->slots[slot] - 1;
-	}
+			if (item->len == len && memcmp(t->texts.p + item->offset, text, len) == 0)
+				return x->slots[slot].item - 1;
+		}
 	if (x->n == x->room)
 	{
 		x->room = Max(64, x->room * 2);
 		x->items = x->items ? repalloc(x->items, x->room * sizeof(EmkTailText)) :
 			MemoryContextAlloc(t->context, x->room * sizeof(EmkTailText));
 	}
-	x->items[x->n] = (EmkTailText) {.offset = keep_text(t, text, len), .hash = hash, .len = len};
-	x->slots[slot] = ++x->n;
+	x->items[x->n] = (EmkTailText) {.offset = t->texts.used, .hash = hash, .len = len};
+	memcpy(more_bytes(t, &t->texts, len), text, len);
+	x->slots[slot] = (EmkTailSlot) {.item = ++x->n, .hash = hash};
 	return x->n - 1;
 }
 
@@ -176,30 +172,23 @@ emk_tail_add(EmkTail *t, const char *id, int idlen, const char *name, int namele
 	e = next_event(t);
 	*e = (EmkTailEvent) {.at = at, .profile = profile, .name = number};
 	if (value || key)
-		e->extra = t->texts_used;
+		e->extra = t->extras.used;
 	if (value)
 	{
 		e->has |= EMK_EVENT_VALUE;
-		memcpy(more_text(t, sizeof(int64)), value, sizeof(int64));
+		memcpy(more_bytes(t, &t->extras, sizeof(int64)), value, sizeof(int64));
 	}
 	if (key)
 	{
 		uint16		len = keylen;
 
 		e->has |= EMK_LOOSE_KEY;
-		memcpy(more_text(t, sizeof(len)), &len, sizeof(len));
-		keep_text(t, key, keylen);
+		memcpy(more_bytes(t, &t->extras, sizeof(len)), &len, sizeof(len));
+		memcpy(more_bytes(t, &t->extras, keylen), key, keylen);
 	}
 }
 
 /* ---- the finished form ---- */
-
-/* Other bits of the hash than those that choose a slot come first. */
-static inline uint32
-filter_bit(const EmkTailMap *m, uint32 hash)
-{
-	return (hash >> 16 | hash << 16) & m->filter_mask;
-}
 
 static const char *sorted_texts;	/* what the places in items being sorted are counted from */
 
@@ -225,7 +214,7 @@ order_names(const EmkTail *t, EmkLooseName *to)
 		sorted[i] = t->names.items[i];
 		sorted[i].n = i;
 	}
-	sorted_texts = t->texts;
+	sorted_texts = t->texts.p;
 	qsort(sorted, t->names.n, sizeof(EmkTailText), compare_names);
 	for (uint32 i = 0; i < t->names.n; i++)
 	{
@@ -265,7 +254,7 @@ group_events(EmkTail *t, const uint16 *rank, EmkLooseEvent *to)
 		const EmkTailEvent *e = &t->events[i];
 		EmkTailText *p = &profiles[e->profile];
 
-		to[p->first + p->n++] = (EmkLooseEvent) {.at = e->at, .extra = e->extra, .name = rank[e->name], .has = e->has};
+		to[p->first + p->n++] = (EmkLooseEvent) {.at = e->at, .extra = t->texts.used + e->extra, .name = rank[e->name], .has = e->has};
 	}
 	for (uint32 i = 0; i < t->profiles.n; i++)
 		if (profiles[i].n > 1)
@@ -273,47 +262,51 @@ group_events(EmkTail *t, const uint16 *rank, EmkLooseEvent *to)
 }
 
 EmkTailMap *
-emk_tail_finish(EmkTail *t, bool whole)
+emk_tail_finish(EmkTail *t, bool whole, void *(*room) (Size size, void *arg), void *arg)
 {
 	static uint64 last_number = 0;
 	EmkTailMap *m;
 	uint64	   *filter;
 	uint32		nslots = 64;
-	uint32		nbits = 64;
+	uint32		nwords = 1;
 	Size		size;
 
 	if (whole)
 		emk_tail_give_up(t);
 	while (nslots < t->profiles.n * 2)
 		nslots *= 2;
-	while (nbits < t->profiles.n * 8)
-		nbits *= 2;
-	size = sizeof(EmkTailMap) + t->nevents * sizeof(EmkLooseEvent) + nbits / 8 + t->profiles.n * sizeof(EmkTailText) +
-		t->names.n * sizeof(EmkLooseName) + nslots * sizeof(uint32) + t->texts_used;
-	m = palloc(size);
+	while (nwords * 4 < t->profiles.n)
+		nwords *= 2;
+	size = sizeof(EmkTailMap) + t->nevents * sizeof(EmkLooseEvent) + nwords * sizeof(uint64) + t->profiles.n * sizeof(EmkTailText) +
+		t->names.n * sizeof(EmkLooseName) + nslots * sizeof(EmkTailSlot) + t->texts.used +
+		t->extras.used;
+	m = room(size, arg);
 	memset(m, 0, sizeof(EmkTailMap));
-	SET_VARSIZE(m, size);
 	m->nprofiles = t->profiles.n;
 	m->nnames = t->names.n;
 	m->nevents = t->nevents;
 	m->nslots = nslots;
 	m->whole = whole;
+	m->shows_all = !whole;
 	m->number = (uint64) MyProcPid << 40 | ++last_number;
-	m->filter_mask = nbits - 1;
+	m->filter_mask = nwords - 1;
 	group_events(t, order_names(t, unconstify(EmkLooseName *, emk_tail_names(m))), m->events);
 	filter = unconstify(uint64 *, emk_tail_filter(m));
-	memset(filter, 0, nbits / 8);
+	memset(filter, 0, nwords * sizeof(uint64));
 	for (uint32 i = 0; i < t->profiles.n; i++)
 	{
-		uint32		bit = filter_bit(m, t->profiles.items[i].hash);
+		uint32		hash = t->profiles.items[i].hash;
 
-		filter[bit / 64] |= UINT64CONST(1) << (bit % 64);
+		filter[hash & m->filter_mask] |= emk_tail_filter_bits(hash);
+		m->shows_all = m->shows_all && t->profiles.items[i].flags == 0;
 	}
 	if (t->profiles.n > 0)
 		memcpy(unconstify(EmkTailText *, emk_tail_profiles(m)), t->profiles.items, t->profiles.n * sizeof(EmkTailText));
-	make_slots(unconstify(uint32 *, emk_tail_slots(m)), nslots, t->profiles.items, t->profiles.n);
-	if (t->texts_used > 0)
-		memcpy(unconstify(char *, emk_tail_texts(m)), t->texts, t->texts_used);
+	make_slots(unconstify(EmkTailSlot *, emk_tail_slots(m)), nslots, t->profiles.items, t->profiles.n);
+	if (t->texts.used > 0)
+		memcpy(unconstify(char *, emk_tail_texts(m)), t->texts.p, t->texts.used);
+	if (t->extras.used > 0)
+		memcpy(unconstify(char *, emk_tail_texts(m)) + t->texts.used, t->extras.p, t->extras.used);
 	return m;
 }
 
@@ -331,26 +324,17 @@ emk_tail_loose(const EmkTailMap *m, const EmkTailText *p, EmkLoose *loose)
 }
 
 const EmkTailText *
-emk_tail_find(const EmkTailMap *m, const char *id, int len)
+emk_tail_find(const EmkTailMap *m, const char *id, int len, uint32 hash)
 {
-	const uint32 *slots = emk_tail_slots(m);
-	const EmkTailText *profiles = emk_tail_profiles(m);
-	const char *texts = emk_tail_texts(m);
-	uint32		hash;
-	uint32		bit;
+	const EmkTailSlot *slots = emk_tail_slots(m);
 
-	if (m->nprofiles == 0)
-		return NULL;
-	hash = hash_bytes((const unsigned char *) id, len);
-	bit = filter_bit(m, hash);
-	if (!(emk_tail_filter(m)[bit / 64] >> (bit % 64) & 1))
-		return NULL;
-	for (uint32 slot = hash & (m->nslots - 1); slots[slot]; slot = (slot + 1) & (m->nslots - 1))
-	{
-		const EmkTailText *p = &profiles[slots[slot] - 1];
+	for (uint32 slot = hash & (m->nslots - 1); slots[slot].item; slot = (slot + 1) & (m->nslots - 1))
+		if (slots[slot].hash == hash)
+		{
+			const EmkTailText *p = &emk_tail_profiles(m)[slots[slot].item - 1];
 
-		if (p->hash == hash && p->len == len && memcmp(texts + p->offset, id, len) == 0)
-			return p;
-	}
+			if (p->len == len && memcmp(emk_tail_texts(m) + p->offset, id, len) == 0)
+				return p;
+		}
 	return NULL;
 }

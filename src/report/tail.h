@@ -1,6 +1,6 @@
 /*
  * tail.h: the open tail of kept timelines: events not packed yet, gathered by profile (tail.c) from the event table
- * (tail_scan.c), as the view eventmkt_bi.profile_timelines reads them (tail_view.c). For the files of this layer only.
+ * (tail_scan.c), kept for all processes of a question (tail_ref.c), as the view eventmkt_bi.profile_timelines reads them (tail_view.c). For the files of this layer only.
  */
 #ifndef EMK_REPORT_TAIL_H
 #define EMK_REPORT_TAIL_H
@@ -8,6 +8,7 @@
 #include "analytics/analytics.h"
 #include "base/base.h"
 #include "fmgr.h"
+#include "storage/dsm.h"
 
 /* An event while the tail is gathered; finished it is an EmkLooseEvent */
 typedef struct EmkTailEvent
@@ -32,14 +33,28 @@ typedef struct EmkTailText
 
 #define EMK_TAIL_HIDDEN		1	/* what is packed under this id does not count */
 
+/* Of a hash table with open addressing */
+typedef struct EmkTailSlot
+{
+	uint32		item;			/* index + 1 */
+	uint32		hash;
+} EmkTailSlot;
+
 typedef struct EmkTailTexts
 {
 	EmkTailText *items;
 	uint32		n;
 	uint32		room;
-	uint32	   *slots;			/* index + 1, open addressing */
+	EmkTailSlot *slots;
 	uint32		nslots;
 } EmkTailTexts;
+
+typedef struct EmkTailBytes
+{
+	char	   *p;
+	Size		used;
+	Size		room;
+} EmkTailBytes;
 
 /* While it is gathered: in a memory context of its caller. */
 typedef struct EmkTail
@@ -50,9 +65,8 @@ typedef struct EmkTail
 	EmkTailEvent *events;
 	uint32		nevents;
 	uint32		events_room;
-	char	   *texts;
-	Size		texts_used;
-	Size		texts_room;
+	EmkTailBytes texts;			/* ids and names: looked at for each event, so they lie close together */
+	EmkTailBytes extras;		/* values and keys */
 	bool		too_big;		/* beyond EMK_MAX_TAIL_BYTES: nothing is kept any more */
 } EmkTail;
 
@@ -65,23 +79,23 @@ extern uint32 emk_tail_profile(EmkTail *t, const char *id, int len);
 extern void emk_tail_add(EmkTail *t, const char *id, int idlen, const char *name, int namelen, TimestampTz at,
 						 const int64 *value, const char *key, int keylen);
 
-/* Finished: the value of the type eventmkt.tail, which exists within a query only. */
+/* Finished. */
 typedef struct EmkTailMap
 {
-	int32		vl_len_;
-	uint32		nprofiles;
 	uint64		number;			/* no other map of this server's life has it */
+	uint32		nprofiles;
 	uint32		nslots;			/* a power of two */
 	uint32		nnames;
 	uint32		nevents;
-	uint32		filter_mask;	/* bits of the filter less one */
+	uint32		filter_mask;	/* words of the filter less one */
 	bool		whole;			/* nothing packed is to be read: tail_rows() answers everything */
+	bool		shows_all;		/* no profile is hidden */
 	EmkLooseEvent events[FLEXIBLE_ARRAY_MEMBER];	/* by profile; then filter, profiles, names, slots, texts */
 } EmkTailMap;
 
 /*
- * A bit for each hash of a profile, about twelve bits a profile: who did nothing lately, nearly everybody, is told by one look at a
- * few kilobytes.
+ * Two bits of one word for each profile, 16 to 32 bits a profile: who did nothing lately, nearly everybody, is told by one look at
+ * a few kilobytes, and one of 50 is looked up in vain.
  */
 static inline const uint64 *
 emk_tail_filter(const EmkTailMap *m)
@@ -89,10 +103,16 @@ emk_tail_filter(const EmkTailMap *m)
 	return (const uint64 *) (m->events + m->nevents);
 }
 
+static inline uint64
+emk_tail_filter_bits(uint32 hash)
+{
+	return UINT64CONST(1) << (hash >> 26) | UINT64CONST(1) << (hash >> 20 & 63);
+}
+
 static inline const EmkTailText *
 emk_tail_profiles(const EmkTailMap *m)
 {
-	return (const EmkTailText *) (emk_tail_filter(m) + (m->filter_mask + 1) / 64);
+	return (const EmkTailText *) (emk_tail_filter(m) + m->filter_mask + 1);
 }
 
 static inline const EmkLooseName *
@@ -101,10 +121,10 @@ emk_tail_names(const EmkTailMap *m)
 	return (const EmkLooseName *) (emk_tail_profiles(m) + m->nprofiles);
 }
 
-static inline const uint32 *
+static inline const EmkTailSlot *
 emk_tail_slots(const EmkTailMap *m)
 {
-	return (const uint32 *) (emk_tail_names(m) + m->nnames);
+	return (const EmkTailSlot *) (emk_tail_names(m) + m->nnames);
 }
 
 static inline const char *
@@ -113,12 +133,77 @@ emk_tail_texts(const EmkTailMap *m)
 	return (const char *) (emk_tail_slots(m) + m->nslots);
 }
 
-/* In the current memory context. `whole`: only that is told. */
-extern EmkTailMap *emk_tail_finish(EmkTail *t, bool whole);
+/* In what `room` gives for a size, aligned for anything. `whole`: only that is told. */
+extern EmkTailMap *emk_tail_finish(EmkTail *t, bool whole, void *(*room) (Size size, void *arg), void *arg);
 /* The events of a profile, of which it has some. */
 extern void emk_tail_loose(const EmkTailMap *m, const EmkTailText *p, EmkLoose *loose);
-/* The profile of this id, or NULL. */
-extern const EmkTailText *emk_tail_find(const EmkTailMap *m, const char *id, int len);
+/* The profile of this id and its hash, or NULL. */
+extern const EmkTailText *emk_tail_find(const EmkTailMap *m, const char *id, int len, uint32 hash);
+/* Tells nearly always that there is none. */
+static inline bool
+emk_tail_may_have(const EmkTailMap *m, uint32 hash)
+{
+	uint64		bits = emk_tail_filter_bits(hash);
+
+	return (emk_tail_filter(m)[hash & m->filter_mask] & bits) == bits;
+}
+
+/* Of an id, the same in all processes: it is asked for once for each row of a question. */
+static inline uint32
+emk_tail_hash(const char *p, int len)
+{
+	uint64		h = (uint64) len;
+	uint64		w;
+
+	for (; len > 8; len -= 8, p += 8)
+	{
+		memcpy(&w, p, 8);
+		h = (h ^ w) * UINT64CONST(0x9E3779B97F4A7C15);
+		h ^= h >> 32;
+	}
+	if (len == 8)
+		memcpy(&w, p, 8);
+	else
+	{
+		w = 0;
+		for (int i = 0; i < len; i++)
+			w = w << 8 | (uint8) p[i];
+	}
+	h = (h ^ w) * UINT64CONST(0x9E3779B97F4A7C15);
+	h ^= h >> 32;
+	return (uint32) (h * UINT64CONST(0xD6E8FEB86659FD93) >> 32);
+}
+
+/* ---- where finished ones live (tail_ref.c) ---- */
+
+/* The value of the type eventmkt.tail, which exists within a query only: which map is meant, and how another process gets at it. */
+typedef struct EmkTailRef
+{
+	int32		vl_len_;
+	dsm_handle	handle;			/* DSM_HANDLE_INVALID: of this process alone */
+	uint64		number;
+} EmkTailRef;
+
+/*
+ * Makes a map from what was gathered and keeps it. In parallel mode it lies in shared memory. The reference, in the current memory
+ * context, is good as long as `user` lives.
+ */
+extern EmkTailRef *emk_tail_keep(EmkTail *t, bool whole, MemoryContext user);
+/* A further reference to one that is kept; NULL when it is gone, or other processes could not read it. */
+extern EmkTailRef *emk_tail_refer(uint64 number, MemoryContext user);
+extern const EmkTailMap *emk_tail_look_up(const EmkTailRef *ref);
+
+extern const EmkTailMap *emk_tail_latest;	/* the map looked up last, or NULL */
+
+static inline const EmkTailMap *
+emk_tail_map(Datum d)
+{
+	const EmkTailRef *ref = (const EmkTailRef *) DatumGetPointer(d);
+
+	if (likely(emk_tail_latest != NULL && emk_tail_latest->number == ref->number))
+		return emk_tail_latest;
+	return emk_tail_look_up(ref);
+}
 
 /* ---- tables (tail_scan.c); both read in the active snapshot ---- */
 

@@ -9,6 +9,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
@@ -24,6 +25,7 @@
 #include "miscadmin.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
+#include "port/pg_bswap.h"
 #include "report/tail.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
@@ -36,7 +38,8 @@
 #include "utils/timestamp.h"
 
 #define ROWS_A_BREATH	4096
-#define ENTRIES_A_SEARCH	20	/* of an index are read in the time of one search */
+#define LINES_AHEAD		3			/* cache lines: a row of an event and more */
+#define LEAVES_A_SEARCH	2		/* of an index are walked in the time of one search */
 
 typedef struct Reading
 {
@@ -96,7 +99,7 @@ is_plain(Relation rel)
 	return true;
 }
 
-static const char *
+static inline const char *
 next_varlena(const char **p, const HeapTupleHeader row)
 {
 	const char *v = *p;
@@ -168,6 +171,11 @@ scan_table(Reading *s, Relation rel)
 
 		if (++n % ROWS_A_BREATH == 0)
 			CHECK_FOR_INTERRUPTS();
+#ifdef __GNUC__
+		/* the next one lies before it in the page, and comes while this one is looked at */
+		for (int line = 1; line <= LINES_AHEAD; line++)
+			__builtin_prefetch((const char *) tuple->t_data - line * 64);
+#endif
 		read_row(tuple, &r);
 		if (r.at >= s->from && !TIMESTAMP_NOT_FINITE(r.at))
 			add_row(s, &r);
@@ -225,16 +233,29 @@ emk_tail_scan(EmkTail *t, TimestampTz from, const text *key, const text *value)
 
 typedef struct Place
 {
+	uint64		prefix;			/* of the id, so that most are told apart without looking at it */
 	const char *id;
 	uint32		len;
 	uint32		profile;
 } Place;
 
+static inline uint64
+prefix_of(const char *id, uint32 len)
+{
+	uint64		w = 0;
+
+	memcpy(&w, id, Min(len, sizeof(w)));
+	return pg_ntoh64(w);
+}
+
 static inline int
 compare_places(const Place *a, const Place *b)
 {
-	int			c = memcmp(a->id, b->id, Min(a->len, b->len));
+	int			c;
 
+	if (a->prefix != b->prefix)
+		return a->prefix < b->prefix ? -1 : 1;
+	c = memcmp(a->id, b->id, Min(a->len, b->len));
 	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
 }
 
@@ -253,19 +274,28 @@ typedef struct Packed
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	Buffer		map;
+	const Place *places;		/* in the order of ids */
+	uint32		nplaces;
+	bool	   *seen;			/* which of them have a row */
 } Packed;
 
-/* Does the snapshot see the row of this index entry? Of pages that all see, the entry is proof enough. */
+/* Does the snapshot see the row of an index entry? Of pages that all see, the entry is proof enough while its page is pinned. */
 static bool
-is_seen(Packed *p, ItemPointer tid)
+is_on_seen_page(Packed *p, ItemPointer tid)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(tid);
 
-	if (VM_ALL_VISIBLE(p->rel, block, &p->map))
-	{
-		PredicateLockPage(p->rel, block, GetActiveSnapshot());
+	if (!VM_ALL_VISIBLE(p->rel, block, &p->map))
+		return false;
+	PredicateLockPage(p->rel, block, GetActiveSnapshot());
+	return true;
+}
+
+static bool
+is_seen(Packed *p, ItemPointer tid)
+{
+	if (is_on_seen_page(p, tid))
 		return true;
-	}
 	if (!index_fetch_heap(p->scan, p->slot))
 		return false;
 	ExecClearTuple(p->slot);
@@ -273,70 +303,158 @@ is_seen(Packed *p, ItemPointer tid)
 }
 
 /* A search for each of few profiles; they are sorted, so each finds its pages at hand. */
-static uint32
-search_each(Packed *p, const Place *places, uint32 n, uint32 *missing)
+static void
+search_each(Packed *p)
 {
-	uint32		nmissing = 0;
 	uint32		longest = 0;
 	text	   *id;
 
-	for (uint32 i = 0; i < n; i++)
-		longest = Max(longest, places[i].len);
+	for (uint32 i = 0; i < p->nplaces; i++)
+		longest = Max(longest, p->places[i].len);
 	id = palloc(VARHDRSZ + longest);
-	for (uint32 i = 0; i < n; i++)
+	for (uint32 i = 0; i < p->nplaces; i++)
 	{
 		ScanKeyData key;
 		ItemPointer tid;
 
 		if (i % ROWS_A_BREATH == 0)
 			CHECK_FOR_INTERRUPTS();
-		SET_VARSIZE(id, VARHDRSZ + places[i].len);
-		memcpy(VARDATA(id), places[i].id, places[i].len);
+		SET_VARSIZE(id, VARHDRSZ + p->places[i].len);
+		memcpy(VARDATA(id), p->places[i].id, p->places[i].len);
 		ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid, p->index->rd_indcollation[0], F_TEXTEQ,
 							   PointerGetDatum(id));
 		index_rescan(p->scan, &key, 1, NULL, 0);
-		while ((tid = index_getnext_tid(p->scan, ForwardScanDirection)) != NULL)
-			if (is_seen(p, tid))
-				break;
-		if (tid == NULL)
-			missing[nmissing++] = places[i].profile;
+		while (!p->seen[i] && (tid = index_getnext_tid(p->scan, ForwardScanDirection)) != NULL)
+			p->seen[i] = is_seen(p, tid);
 	}
-	return nmissing;
 }
 
-/* The whole index beside many profiles, both in order: an entry is much cheaper than a search. */
-static uint32
-merge_all(Packed *p, const Place *places, uint32 n, uint32 *missing)
+/* ---- the whole index beside many profiles, leaf by leaf ---- */
+
+typedef struct Found
 {
-	uint32		nmissing = 0;
-	uint32		i = 0;
-	uint32		entries = 0;
-	ItemPointer tid;
+	uint32		place;
+	ItemPointerData tid;
+} Found;
 
-	p->scan->xs_want_itup = true;
-	index_rescan(p->scan, NULL, 0, NULL, 0);
-	while (i < n && (tid = index_getnext_tid(p->scan, ForwardScanDirection)) != NULL)
+/* Is the entry at `offset` before (<0) the place, equal, or behind it? */
+static int
+compare_entry(Packed *p, Page page, OffsetNumber offset, const Place *place)
+{
+	IndexTuple	tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, offset));
+	bool		isnull;
+	Datum		d = index_getattr(tuple, 1, RelationGetDescr(p->index), &isnull);
+	text	   *id = DatumGetTextPP(d); /* a long one is compressed in the index */
+	Place		entry = {.id = VARDATA_ANY(id), .len = VARSIZE_ANY_EXHDR(id)};
+	int			c;
+
+	entry.prefix = prefix_of(entry.id, entry.len);
+	c = compare_places(&entry, place);
+	if ((Pointer) id != DatumGetPointer(d))
+		pfree(id);
+	return c;
+}
+
+/* The first entry from `low` on that is not before the place; `high` + 1 when there is none. Mostly it is near. */
+static OffsetNumber
+find_entry(Packed *p, Page page, OffsetNumber low, OffsetNumber high, const Place *place)
+{
+	OffsetNumber step = 8;
+	OffsetNumber end = high + 1;
+
+	while (low + step <= high)
 	{
-		bool		isnull;
-		Datum		d = index_getattr(p->scan->xs_itup, 1, p->scan->xs_itupdesc, &isnull);
-		text	   *id = DatumGetTextPP(d); /* a long one is compressed in the index */
-		Place		entry;
-		int			c = 1;
-
-		if (++entries % ROWS_A_BREATH == 0)
-			CHECK_FOR_INTERRUPTS();
-		entry.id = VARDATA_ANY(id);
-		entry.len = VARSIZE_ANY_EXHDR(id);
-		while (i < n && (c = compare_places(&places[i], &entry)) < 0)
-			missing[nmissing++] = places[i++].profile;
-		if (c == 0 && i < n && is_seen(p, tid))
-			i++;				/* else the next entry may be one of the same id that is seen */
-		if ((Pointer) id != DatumGetPointer(d))
-			pfree(id);
+		if (compare_entry(p, page, low + step, place) >= 0)
+		{
+			end = low + step;
+			break;
+		}
+		low += step + 1;
+		step *= 2;
 	}
-	while (i < n)
-		missing[nmissing++] = places[i++].profile;
-	return nmissing;
+	while (low < end)
+	{
+		OffsetNumber mid = low + (end - low) / 2;
+
+		if (compare_entry(p, page, mid, place) < 0)
+			low = mid + 1;
+		else
+			end = mid;
+	}
+	return low;
+}
+
+/* Which rows of a leaf are of places; *next: the first place that a later leaf may have an entry of. */
+static uint32
+match_leaf(Packed *p, Page page, Found *found, uint32 *next)
+{
+	BTPageOpaque opaque = BTPageGetOpaque(page);
+	OffsetNumber high = PageGetMaxOffsetNumber(page);
+	OffsetNumber at = P_FIRSTDATAKEY(opaque);
+	uint32		n = 0;
+
+	for (; *next < p->nplaces; (*next)++)
+	{
+		at = find_entry(p, page, at, high, &p->places[*next]);
+		/* of one id there may be several entries, some of rows that are gone, and they may go on in the next leaf */
+		for (; at <= high && compare_entry(p, page, at, &p->places[*next]) == 0; at++)
+		{
+			IndexTuple	tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, at));
+			int			rows = BTreeTupleIsPosting(tuple) ? BTreeTupleGetNPosting(tuple) : 1;
+
+			for (int i = 0; i < rows; i++)
+				found[n++] = (Found) {.place = *next,
+					.tid = BTreeTupleIsPosting(tuple) ? *BTreeTupleGetPostingN(tuple, i) : tuple->t_tid};
+		}
+		if (at > high)
+			break;
+	}
+	return n;
+}
+
+/*
+ * Of most entries nothing is looked at: the places of a leaf are searched in it. It is read under its lock, and stays pinned until it is
+ * known which of the rows found all see, as in any scan of an index alone; the others are looked at then. The way to the right is taken as
+ * it was while the lock was held: what a split moves there later was met here.
+ */
+static void
+walk_leaves(Packed *p)
+{
+	Found	   *found = palloc(MaxTIDsPerBTreePage * sizeof(Found));
+	IndexFetchTableData *rows = table_index_fetch_begin(p->rel);
+	Buffer		leaf = emk_bt_first_leaf(p->index, GetActiveSnapshot());
+	uint32		next = 0;
+
+	PredicateLockRelation(p->index, GetActiveSnapshot());
+	while (BufferIsValid(leaf))
+	{
+		Page		page = BufferGetPage(leaf);
+		BTPageOpaque opaque = BTPageGetOpaque(page);
+		BlockNumber right = P_RIGHTMOST(opaque) ? InvalidBlockNumber : opaque->btpo_next;
+		uint32		n = P_IGNORE(opaque) ? 0 : match_leaf(p, page, found, &next);
+
+		LockBuffer(leaf, BUFFER_LOCK_UNLOCK);
+		for (uint32 i = 0; i < n; i++)
+		{
+			bool	   *seen = &p->seen[found[i].place];
+
+			if (*seen)
+				continue;
+			*seen = is_on_seen_page(p, &found[i].tid);
+			if (!*seen)
+			{
+				bool		more = false;
+
+				*seen = table_index_fetch_tuple(rows, &found[i].tid, GetActiveSnapshot(), p->slot, &more, NULL);
+			}
+		}
+		ReleaseBuffer(leaf);
+		CHECK_FOR_INTERRUPTS();
+		leaf = right == InvalidBlockNumber || next >= p->nplaces ? InvalidBuffer : _bt_getbuf(p->index, right, BT_READ);
+	}
+	ExecClearTuple(p->slot);
+	table_index_fetch_end(rows);
+	pfree(found);
 }
 
 static Relation
@@ -357,25 +475,37 @@ emk_tail_unpacked(const EmkTailMap *m, uint32 *n)
 	const EmkTailText *profiles = emk_tail_profiles(m);
 	Place	   *places = palloc_extended(Max(m->nprofiles, 1) * sizeof(Place), MCXT_ALLOC_HUGE);
 	uint32	   *missing = palloc_extended(Max(m->nprofiles, 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
-	Packed		p = {.rel = open_table("profile_timeline"), .map = InvalidBuffer};
-	uint32		nplaces = 0;
-	bool		all;
+	Packed		p = {.rel = open_table("profile_timeline"), .map = InvalidBuffer, .places = places};
 
 	for (uint32 i = 0; i < m->nprofiles; i++)
 		if (profiles[i].n > 0 && profiles[i].flags == 0)
-			places[nplaces++] = (Place) {.id = emk_tail_texts(m) + profiles[i].offset, .len = profiles[i].len, .profile = i};
-	sort_places(places, nplaces);
+		{
+			const char *id = emk_tail_texts(m) + profiles[i].offset;
+
+			places[p.nplaces++] = (Place) {.prefix = prefix_of(id, profiles[i].len), .id = id, .len = profiles[i].len, .profile = i};
+		}
+	sort_places(places, p.nplaces);
+	p.seen = palloc0(Max(p.nplaces, 1));
 	p.index = open_key(p.rel);
-	all = nplaces * (double) ENTRIES_A_SEARCH > p.rel->rd_rel->reltuples && p.index->rd_indcollation[0] == C_COLLATION_OID;
 	p.slot = table_slot_create(p.rel, NULL);
-	p.scan = emk_index_beginscan(p.rel, p.index, GetActiveSnapshot(), all ? 0 : 1);
-	*n = all ? merge_all(&p, places, nplaces, missing) : search_each(&p, places, nplaces, missing);
+	if (p.nplaces > RelationGetNumberOfBlocks(p.index) / LEAVES_A_SEARCH && p.index->rd_indcollation[0] == C_COLLATION_OID)
+		walk_leaves(&p);
+	else
+	{
+		p.scan = emk_index_beginscan(p.rel, p.index, GetActiveSnapshot(), 1);
+		search_each(&p);
+		index_endscan(p.scan);
+	}
 	if (BufferIsValid(p.map))
 		ReleaseBuffer(p.map);
-	index_endscan(p.scan);
 	ExecDropSingleTupleTableSlot(p.slot);
 	index_close(p.index, NoLock);
 	table_close(p.rel, NoLock);
+	*n = 0;
+	for (uint32 i = 0; i < p.nplaces; i++)
+		if (!p.seen[i])
+			missing[(*n)++] = places[i].profile;
 	pfree(places);
+	pfree(p.seen);
 	return missing;
 }

@@ -3,10 +3,12 @@
  * they were packed, and the profiles that have no packed row:
  *
  *   SELECT profile_id, with_tail(t, profile_id, (SELECT open_tail())) FROM profile_timeline
+ *   WHERE CASE WHEN (SELECT tail_shows_all(open_tail())) THEN t IS NOT NULL ELSE with_tail(…) IS NOT NULL END
  *   UNION ALL SELECT profile_id, t FROM tail_rows((SELECT open_tail()))
  *
  * This form the planner takes apart: the packed rows are scanned in parallel and a question is asked where they are read, nothing
- * is joined, and open_tail() runs once (the second time it answers with what the first has made).
+ * is joined, and open_tail() gathers once (afterwards it answers with what the first has made). with_tail() is asked wherever a question
+ * names t, so it does next to nothing for who did nothing lately; that nobody is hidden, as nearly always, is known before the first row.
  *
  *   open_tail()   gathers the events from packed_to on into a map by profile. A profile with a mark, or that was merged since, is
  *                 hidden: neither its packed row nor its tail counts.
@@ -140,7 +142,7 @@ resolve(EmkTail *t)
 
 	if (t->profiles.n == 0 || run("SELECT FROM eventmkt_data.alias LIMIT 1", 0, NULL, NULL, NULL) == 0)
 		return;
-	arg = ids_of(t->profiles.items, t->profiles.n, t->texts, 0, &n);
+	arg = ids_of(t->profiles.items, t->profiles.n, t->texts.p, 0, &n);
 	found = run(aliases_sql, 1, ids_types, &arg, NULL);
 	if (found == 0)
 		return;
@@ -172,8 +174,8 @@ name_of(const State *s, int arg)
 	return s->nulls[arg] == 'n' ? NULL : DatumGetTextPP(s->args[arg]);
 }
 
-static EmkTailMap *
-gather(MemoryContext context)
+static EmkTailRef *
+gather(MemoryContext user, MemoryContext result)
 {
 	State		state;
 	EmkTail    *t = emk_tail_start(CurrentMemoryContext);
@@ -195,22 +197,15 @@ gather(MemoryContext context)
 			hide(t, i, 2);
 		}
 	}
-	MemoryContextSwitchTo(context);
-	return emk_tail_finish(t, whole || t->too_big);
+	MemoryContextSwitchTo(result);
+	return emk_tail_keep(t, whole || t->too_big, user);
 }
 
 /* ---- open_tail(): once a statement ---- */
 
-static EmkTailMap *last_map = NULL; /* lives as long as the statement that made it */
+static uint64 last_number;		/* of the map that was made last, and the snapshot it was read in */
 static Snapshot last_snapshot;
 static CommandId last_command;
-
-static void
-forget_map(void *map)
-{
-	if (last_map == map)
-		last_map = NULL;
-}
 
 PG_FUNCTION_INFO_V1(emk_report_open_tail);
 /* open_tail(): the map of this statement's snapshot */
@@ -218,80 +213,60 @@ Datum
 emk_report_open_tail(PG_FUNCTION_ARGS)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
-	MemoryContext context = fcinfo->flinfo->fn_mcxt;
+	MemoryContext user = fcinfo->flinfo->fn_mcxt;
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContextCallback *callback;
+	EmkTailRef *ref = NULL;
 	EmkOwner	owner;
-	EmkTailMap *m;
 
-	if (last_map != NULL && last_snapshot == snapshot && last_command == snapshot->curcid)
-		PG_RETURN_POINTER(last_map);
+	if (last_number != 0 && last_snapshot == snapshot && last_command == snapshot->curcid)
+		ref = emk_tail_refer(last_number, user);
+	if (ref)
+		PG_RETURN_POINTER(ref);
 	emk_owner_enter(&owner);
 	SPI_connect();
-	m = gather(context);
+	ref = gather(user, caller);
 	SPI_finish();
 	emk_owner_leave(&owner);
 	MemoryContextSwitchTo(caller);
-	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
-	*callback = (MemoryContextCallback) {.func = forget_map, .arg = m};
-	MemoryContextRegisterResetCallback(context, callback);
-	last_map = m;
+	last_number = ref->number;
 	last_snapshot = snapshot;
 	last_command = snapshot->curcid;
-	PG_RETURN_POINTER(m);
+	PG_RETURN_POINTER(ref);
 }
 
 /* ---- with_tail() ---- */
-
-/*
- * emk_tail_find(), but a question that names t several times looks once for each profile. A profile is remembered by its index: of one
- * map there may be several copies, one for each (SELECT open_tail()) of nested statements, and some live longer than others.
- */
-static const EmkTailText *
-find_profile(const EmkTailMap *m, const char *id, int len)
-{
-	static struct
-	{
-		uint64		map;
-		int64		profile;	/* -1: none */
-		int			len;
-		char		id[64];
-	}			found;
-	const EmkTailText *p;
-
-	if (found.map == m->number && found.len == len && memcmp(found.id, id, len) == 0)
-		return found.profile < 0 ? NULL : emk_tail_profiles(m) + found.profile;
-	p = emk_tail_find(m, id, len);
-	found.map = 0;
-	if (len <= sizeof(found.id))
-	{
-		memcpy(found.id, id, len);
-		found.len = len;
-		found.profile = p ? p - emk_tail_profiles(m) : -1;
-		found.map = m->number;
-	}
-	return p;
-}
 
 PG_FUNCTION_INFO_V1(emk_report_with_tail);
 /* with_tail(timeline, profile_id, tail) */
 Datum
 emk_report_with_tail(PG_FUNCTION_ARGS)
 {
-	EmkTailMap *m = (EmkTailMap *) PG_GETARG_VARLENA_P(2);
+	const EmkTailMap *m = emk_tail_map(PG_GETARG_DATUM(2));
 	text	   *id = PG_GETARG_TEXT_PP(1);
+	uint32		hash;
 	const EmkTailText *p;
 	EmkLoose	loose;
 
 	if (m->whole)
 		PG_RETURN_NULL();
-	p = find_profile(m, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+	hash = emk_tail_hash(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+	if (!emk_tail_may_have(m, hash))
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	p = emk_tail_find(m, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), hash);
 	if (p == NULL || (p->n == 0 && p->flags == 0))
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	if (p->flags & EMK_TAIL_HIDDEN)
 		PG_RETURN_NULL();
 	emk_tail_loose(m, p, &loose);
 	PG_RETURN_DATUM(emk_analytics_join(PG_GETARG_VARLENA_PP(0), &loose));
+}
+
+PG_FUNCTION_INFO_V1(emk_report_tail_shows_all);
+/* tail_shows_all(tail): with_tail() is never NULL */
+Datum
+emk_report_tail_shows_all(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(emk_tail_map(PG_GETARG_DATUM(0))->shows_all);
 }
 
 /* ---- tail_rows() ---- */
@@ -363,7 +338,7 @@ Datum
 emk_report_tail_rows(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	EmkTailMap *m = (EmkTailMap *) PG_GETARG_VARLENA_P(0);
+	const EmkTailMap *m = emk_tail_map(PG_GETARG_DATUM(0));
 	EmkOwner	owner;
 	State		state;
 
@@ -403,7 +378,7 @@ PG_FUNCTION_INFO_V1(emk_report_tail_out);
 Datum
 emk_report_tail_out(PG_FUNCTION_ARGS)
 {
-	EmkTailMap *m = (EmkTailMap *) PG_GETARG_VARLENA_P(0);
+	const EmkTailMap *m = emk_tail_map(PG_GETARG_DATUM(0));
 
 	PG_RETURN_CSTRING(psprintf("(%u profiles, %u events)", m->nprofiles, m->nevents));
 }
