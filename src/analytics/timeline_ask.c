@@ -315,8 +315,8 @@ ask_of(FunctionCallInfo fcinfo, const EmkAsk *ask, EmkAsked *asked, const struct
 }
 
 /*
- * A row of a table is read while it is asked, and waits for memory: the one that a scan comes to next lies before this one in its page, so it
- * is sent for meanwhile. Where it does not, nothing but that is lost.
+ * A row of a table is read while it is asked, and waits for memory. The one that a scan comes to next lies before this one in its
+ * page, so it is sent for meanwhile. Where it does not, nothing but that is lost.
  */
 static inline void
 fetch_next(const struct varlena *value)

@@ -1,6 +1,7 @@
 /*
- * tail.h: the open tail of kept timelines: events not packed yet, gathered by profile (tail.c) from the event table
- * (tail_scan.c), kept for all processes of a question (tail_ref.c), as the view eventmkt_bi.profile_timelines reads them (tail_view.c). For the files of this layer only.
+ * tail.h: the open tail of kept timelines: events not packed yet, gathered by profile (tail.c) from the event table (tail_scan.c),
+ * kept for all processes of a question (tail_ref.c), as the view eventmkt_bi.profile_timelines reads them (tail_view.c). For the files of
+ * this layer only.
  */
 #ifndef EMK_REPORT_TAIL_H
 #define EMK_REPORT_TAIL_H
@@ -8,7 +9,6 @@
 #include "analytics/analytics.h"
 #include "base/base.h"
 #include "fmgr.h"
-#include "storage/dsm.h"
 
 /* An event while the tail is gathered; finished it is an EmkLooseEvent */
 typedef struct EmkTailEvent
@@ -172,37 +172,6 @@ emk_tail_hash(const char *p, int len)
 	h = (h ^ w) * UINT64CONST(0x9E3779B97F4A7C15);
 	h ^= h >> 32;
 	return (uint32) (h * UINT64CONST(0xD6E8FEB86659FD93) >> 32);
-}
-
-/* ---- where finished ones live (tail_ref.c) ---- */
-
-/* The value of the type eventmkt.tail, which exists within a query only: which map is meant, and how another process gets at it. */
-typedef struct EmkTailRef
-{
-	int32		vl_len_;
-	dsm_handle	handle;			/* DSM_HANDLE_INVALID: of this process alone */
-	uint64		number;
-} EmkTailRef;
-
-/*
- * Makes a map from what was gathered and keeps it. In parallel mode it lies in shared memory. The reference, in the current memory
- * context, is good as long as `user` lives.
- */
-extern EmkTailRef *emk_tail_keep(EmkTail *t, bool whole, MemoryContext user);
-/* A further reference to one that is kept; NULL when it is gone, or other processes could not read it. */
-extern EmkTailRef *emk_tail_refer(uint64 number, MemoryContext user);
-extern const EmkTailMap *emk_tail_look_up(const EmkTailRef *ref);
-
-extern const EmkTailMap *emk_tail_latest;	/* the map looked up last, or NULL */
-
-static inline const EmkTailMap *
-emk_tail_map(Datum d)
-{
-	const EmkTailRef *ref = (const EmkTailRef *) DatumGetPointer(d);
-
-	if (likely(emk_tail_latest != NULL && emk_tail_latest->number == ref->number))
-		return emk_tail_latest;
-	return emk_tail_look_up(ref);
 }
 
 /* ---- tables (tail_scan.c); both read in the active snapshot ---- */

@@ -16,7 +16,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "report/tail.h"
+#include "report/tail_ref.h"
 #include "utils/memutils.h"
 
 typedef struct Kept
