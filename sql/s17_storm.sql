@@ -25,8 +25,8 @@ SELECT rule, profile_id = 'u' AS storm, count(*), count(*) FILTER (WHERE facts I
 SELECT rule, profile_id, key, outcome, reason, sum((facts->>'count')::int) AS count, facts->'limit' AS limit, facts->'event' AS event,
 	min((facts->>'minute')::timestamptz) - t.at AS minute, min(started_at) - t.at AS first FROM eventmkt_data.decision, public.t
 	WHERE reason = 'storm' GROUP BY rule, profile_id, key, outcome, reason, facts->'limit', facts->'event', t.at ORDER BY rule;
--- what came after the limit still refreshed the run that lives, and the silence counts from the last of all
-SELECT r.name, count(*), max(p.properties->>'n') AS n, max(p.properties->>'next') AS next FROM eventmkt_data.pending_trigger p
+-- what came after the limit still refreshed the run that lives; the last event of a silence is looked for when it is due
+SELECT r.name, count(*), max(p.properties->>'n') FILTER (WHERE r.name <> 'silent') AS n, max(p.properties->>'next') AS next FROM eventmkt_data.pending_trigger p
 	JOIN eventmkt_data.rule r USING (rule_id) WHERE profile_id = 'u' GROUP BY 1 ORDER BY 1;
 -- a cancelling event within a storm of its own cancels
 SELECT count(eventmkt.track('u', 'Bought', '{"m": 1}', at + interval '1 second')) FROM public.t, generate_series(1, 300);
