@@ -43,7 +43,8 @@ SELECT line FROM (
 	UNION ALL SELECT 'column ' || r.name || '.' || a.attname || ' ' || concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull, a.attidentity, a.attgenerated,
 		a.attstorage, a.attcompression, a.attacl, pg_get_expr(d.adbin, d.adrelid)) || ' ' || coalesce(col_description(a.attrelid, a.attnum), '-')
 		FROM pg_attribute a JOIN rels r ON r.oid = a.attrelid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attnum > 0 AND NOT a.attisdropped AND r.relkind <> 'i'
-	UNION ALL SELECT 'constraint ' || r.name || ' ' || c.conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN rels r ON r.oid = c.conrelid
+	-- NOT NULL is a constraint since 18, and a dump names that of a partition by the partition; the columns tell whether it is there
+	UNION ALL SELECT 'constraint ' || r.name || ' ' || c.conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN rels r ON r.oid = c.conrelid WHERE c.contype <> 'n'
 	UNION ALL SELECT 'index ' || pg_get_indexdef(i.indexrelid) || ' ' || concat_ws(' ', i.indisvalid, i.indisreplident) FROM pg_index i JOIN rels r ON r.oid = i.indrelid
 	UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text FROM pg_trigger t JOIN rels r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
 	UNION ALL SELECT 'view ' || r.name || ' ' || pg_get_viewdef(r.oid) FROM rels r WHERE r.relkind = 'v'

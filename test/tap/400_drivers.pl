@@ -122,7 +122,9 @@ SKIP: {
 	# java.sql.Types: as above, but DOUBLE 8; BIT -7
 	is_deeply({ map { $_->[0] => $_->[1] } grep { $_->[0] =~ /^(event_id|occurred_at|amount|weight|rank|gift|day)$/ } @$columns },
 		{ event_id => -5, occurred_at => 93, amount => 2, weight => 8, rank => 4, gift => -7, day => 91 }, 'JDBC: as java.sql.Types');
-	is_deeply([ map { (split /:/)[2] } @{ $values->[0] } ], [ 'java.lang.String', 'java.sql.Timestamp', 'java.math.BigDecimal',
+	# json: a String with the driver 42.7.7, a PGobject of the same text with 42.7.14
+	my @classes = map { (split /:/)[2] =~ s/^org\.postgresql\.util\.PGobject$/java.lang.String/r } @{ $values->[0] };
+	is_deeply(\@classes, [ 'java.lang.String', 'java.sql.Timestamp', 'java.math.BigDecimal',
 		'java.lang.Double', 'java.lang.Long', 'java.lang.Integer', 'java.lang.Boolean', 'java.lang.String', 'java.sql.Timestamp', 'java.sql.Date',
 		'java.lang.String' ], 'JDBC: classes of the values');
 	is_deeply([ @$values[ 1, 2 ] ], [
