@@ -42,9 +42,13 @@ static EmkPlan leave_plan = {
 	"OPERATOR(pg_catalog.=) 'infinity' THEN $2 ELSE next_attempt_at END WHERE endpoint_id OPERATOR(pg_catalog.=) $1 AND "
 	"waiting AND ordered", 2, {INT4OID, TIMESTAMPTZOID}
 };
+/*
+ * The three below reach a row by its id alone: WAITING_YET is asked of the row and serves no partial index. Statistics from before a backlog came
+ * say that nobody waits; then each of those who do would be read, and for each the sub-query run again.
+ */
+#define WAITING_YET(x)	x ".status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}')"
 static EmkPlan park_plan = {
-	"UPDATE eventmkt_data.delivery AS d SET ordered = true, next_attempt_at = CASE WHEN u.behind THEN 'infinity' ELSE "
-	"d.next_attempt_at END FROM (SELECT y.id, w.ordered AND w.head OPERATOR(pg_catalog.<>) w.id AS behind FROM (SELECT "
+	"WITH u (id, behind) AS MATERIALIZED (SELECT y.id, w.ordered AND w.head OPERATOR(pg_catalog.<>) w.id FROM (SELECT "
 	"x.id, x.ordered, "
 	"(" EMK_LANE_HEAD("o.id", "x") ") AS head FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS e "
 	"(endpoint_id, low) CROSS JOIN LATERAL (SELECT r.id, r.endpoint_id, r.profile_id, r.node, r.ordered FROM "
@@ -52,17 +56,20 @@ static EmkPlan park_plan = {
 	"r.next_attempt_at OPERATOR(pg_catalog.>=) e.low AND "
 	"r.next_attempt_at OPERATOR(pg_catalog.<=) $3 AND r.node OPERATOR(pg_catalog.=) $5 AND r.rule_id "
 	"OPERATOR(pg_catalog.<>) 0 ORDER BY r.next_attempt_at LIMIT $4) x OFFSET 0) w JOIN eventmkt_data.delivery y ON y.id "
-	"OPERATOR(pg_catalog.=) w.id WHERE NOT w.ordered OR w.head OPERATOR(pg_catalog.<>) w.id FOR UPDATE OF y SKIP LOCKED) "
-	"AS u WHERE d.id OPERATOR(pg_catalog.=) u.id "
-	"AND d.waiting",
+	"OPERATOR(pg_catalog.=) w.id WHERE (NOT w.ordered OR w.head OPERATOR(pg_catalog.<>) w.id) AND " WAITING_YET("y") " "
+	"FOR UPDATE OF y SKIP LOCKED) "
+	"UPDATE eventmkt_data.delivery AS d SET ordered = true, next_attempt_at = CASE WHEN d.id OPERATOR(pg_catalog.=) ANY "
+	"(ARRAY(SELECT v.id FROM u AS v WHERE v.behind)) THEN 'infinity' ELSE d.next_attempt_at END "
+	"WHERE d.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.id FROM u AS v))",
 	5, {INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT4OID, INT2OID}
 };
 static EmkPlan advance_plan = {
-	"UPDATE eventmkt_data.delivery AS d SET next_attempt_at = $2 FROM (SELECT DISTINCT h.id FROM pg_catalog.unnest($1) AS "
+	"UPDATE eventmkt_data.delivery AS d SET next_attempt_at = $2 WHERE d.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.id "
+	"FROM pg_catalog.unnest($1) AS "
 	"u (id) CROSS JOIN LATERAL (SELECT s.endpoint_id, s.profile_id, s.node FROM eventmkt_data.delivery s WHERE s.id "
 	"OPERATOR(pg_catalog.=) u.id AND s.ordered LIMIT 1) x "
 	"CROSS JOIN LATERAL (" EMK_LANE_HEAD("o.id, o.next_attempt_at", "x") ") h WHERE h.next_attempt_at "
-	"OPERATOR(pg_catalog.=) 'infinity') AS n WHERE d.id OPERATOR(pg_catalog.=) n.id AND d.waiting "
+	"OPERATOR(pg_catalog.=) 'infinity')) AND " WAITING_YET("d") " "
 	"AND d.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'", 2, {UUIDARRAYOID, TIMESTAMPTZOID}
 };
 /*
@@ -83,9 +90,9 @@ static EmkPlan heal_plan = {
 	"FROM eventmkt_data.delivery x WHERE " BEHIND " AND x.endpoint_id OPERATOR(pg_catalog.=) l.endpoint_id "
 	"AND x.profile_id OPERATOR(pg_catalog.=) l.profile_id LIMIT 1000) g WHERE NOT EXISTS (SELECT FROM "
 	"eventmkt_data.endpoint e WHERE e.endpoint_id OPERATOR(pg_catalog.=) l.endpoint_id AND e.ordered)), u AS (UPDATE "
-	"eventmkt_data.delivery d SET next_attempt_at = $4 FROM (SELECT y.id FROM eventmkt_data.delivery y WHERE y.id "
-	"OPERATOR(pg_catalog.=) ANY (SELECT f.id FROM f) FOR UPDATE SKIP LOCKED) AS g WHERE d.id OPERATOR(pg_catalog.=) g.id "
-	"AND d.waiting RETURNING 1) "
+	"eventmkt_data.delivery d SET next_attempt_at = $4 WHERE d.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT y.id FROM "
+	"eventmkt_data.delivery y WHERE y.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.id FROM f)) AND " WAITING_YET("y") " "
+	"FOR UPDATE SKIP LOCKED)) RETURNING 1) "
 	"SELECT l.endpoint_id, l.profile_id, l.n, (SELECT pg_catalog.count(*) FROM u) FROM l ORDER BY l.n DESC LIMIT 1",
 	4, {INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID}
 };

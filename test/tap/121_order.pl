@@ -139,6 +139,8 @@ ok(wait_for_sql($node, $left->('switch'), 0, 20), 'and the others by many');
 create_endpoint($node, 'long', $sink, '/ok/long', ordered => 't', max_in_flight => 32);
 $sql->("SELECT eventmkt.create_rule('long', on_event => 'Long', send_to => 'long')");
 my $many = Emk::sized(20_000, 200_000);
+# statistics of a time when nobody waited
+$sql->('ANALYZE eventmkt_data.delivery');
 $sql->("SELECT eventmkt.disable_endpoint('long')");
 $sql->("INSERT INTO eventmkt_data.delivery (id, node, run_id, rule_id, rule, rule_version, profile_id, key, endpoint_id, status, next_attempt_at, schedule,
 	body, event_id, started_at, received_at, run_created_at, due_at, created_at, depth, ordered)
