@@ -43,8 +43,9 @@ static EmkPlan leave_plan = {
 	"waiting AND ordered", 2, {INT4OID, TIMESTAMPTZOID}
 };
 /*
- * The three below reach a row by its id alone: WAITING_YET is asked of the row and serves no partial index. Statistics from before a backlog came
- * say that nobody waits; then each of those who do would be read, and for each the sub-query run again.
+ * The three below reach a row by its id alone: WAITING_YET is asked of the row and serves no partial index. Statistics
+ * from before a backlog came say that nobody waits; then each of those who do would be read, and for each the sub-query
+ * run again.
  */
 #define WAITING_YET(x)	x ".status OPERATOR(pg_catalog.=) ANY ('{queued,retrying}')"
 static EmkPlan park_plan = {
