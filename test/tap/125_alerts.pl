@@ -129,5 +129,9 @@ fires(qr/queues that VACUUM/, sub {
 });
 fires(qr/the clock was moved/, sub { $sql->("SELECT eventmkt.advance_clock('1 minute')") });
 fires(qr/no worker/, sub { $sql->('SELECT eventmkt.stop_worker()') });
+fires(qr/files that may hold bytes/, sub {	# a worker would be done with it
+	$sql->("INSERT INTO eventmkt_data.scrub (relation, horizon, begun_at) VALUES ('eventmkt_data.profile', 1, now() - interval '2 days')
+		ON CONFLICT (relation) DO UPDATE SET begun_at = EXCLUDED.begun_at");
+});
 is(join(', ', grep { !$tried{$_} } sort keys %query), '', 'each query was tried');
 done_testing();
