@@ -50,4 +50,4 @@ test-cautious:
 # each parser, T="target …" for SECONDS each (60), on that server
 .PHONY: fuzz
 fuzz:
-	@SECONDS_EACH=$(or $(SECONDS),60) test/fuzz/run $(T)
+	@SECONDS_EACH=$(or $(SECONDS),60) test/fuzz/run $(ARGS) $(T)

@@ -4,7 +4,7 @@
  *
  * The compiler calls us at each edge and each comparison (-fsanitize-coverage=trace-pc,trace-cmp). An input that takes an edge a new
  * number of times (by powers of two) joins the corpus; the constants that were compared against are put into mutants. What a
- * target raises is an answer, but for SQLSTATE XX000 and for one that takes longer than a second: these are findings, kept as files beside
+ * target raises is an answer, but for SQLSTATE XX000 and for one that takes more than a second of CPU: these are findings, kept as files beside
  * the input under way, which is what a crash leaves behind.
  */
 #include "fuzz.h"
@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "access/xact.h"
@@ -27,10 +28,14 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
-#define LONGEST	4096
+#define LONGEST	8192			/* more than any limit of a text */
 #define MAP_SIZE	65536
 #define NCONSTANTS	4096
+#ifdef __clang__					/* there only for coverage, without sanitizers */
+#define PLAIN
+#else
 #define PLAIN		__attribute__((no_sanitize_coverage, no_sanitize("address", "undefined")))
+#endif
 
 typedef struct Input
 {
@@ -236,13 +241,13 @@ attempt(Run *r, const Input *in)
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile int state = 0;
-	instr_time	began, took;
+	clock_t		began;
 
 	if (r->target->text && !pg_verify_mbstr(PG_UTF8, (char *) in->data, strnlen((char *) in->data, in->n), true))
 		return;
 	memcpy(r->current, &in->n, sizeof(in->n));
 	memcpy(r->current + sizeof(in->n), in->data, in->n);
-	INSTR_TIME_SET_CURRENT(began);
+	began = clock();
 	if (r->target->writes)
 		BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(r->scratch);
@@ -282,13 +287,11 @@ attempt(Run *r, const Input *in)
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(r->scratch);
-	INSTR_TIME_SET_CURRENT(took);
-	INSTR_TIME_SUBTRACT(took, began);
 	r->runs++;
 	r->raised += state != 0;
 	if (state == ERRCODE_QUERY_CANCELED)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("canceling the fuzzer")));
-	if (state == ERRCODE_INTERNAL_ERROR || INSTR_TIME_GET_MILLISEC(took) > 1000)
+	if (state == ERRCODE_INTERNAL_ERROR || clock() - began > CLOCKS_PER_SEC)
 	{
 		r->findings++;
 		save(r, state == ERRCODE_INTERNAL_ERROR ? "internal" : "slow", in);
@@ -355,50 +358,121 @@ map_current(const char *folder)
 	return p;
 }
 
+static const Target *
+target_named(const char *name)
+{
+	for (int i = 0; i < emk_fuzz_ntargets; i++)
+		if (strcmp(emk_fuzz_targets[i].name, name) == 0)
+			return &emk_fuzz_targets[i];
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no target %s", name)));
+	pg_unreachable();
+}
+
+/* What a run begins with: the seeds of SQL, those of the target, and the folder. */
+static Input *
+read_corpus(const Run *r, ArrayType *given, int *n)
+{
+	Input	   *corpus = NULL;
+	Datum	   *seeds;
+	int			nseeds;
+
+	*n = 0;
+	deconstruct_array(given, BYTEAOID, -1, false, TYPALIGN_INT, &seeds, NULL, &nseeds);
+	for (int i = 0; i < nseeds; i++)
+		add(&corpus, n, VARDATA_ANY(seeds[i]), VARSIZE_ANY_EXHDR(seeds[i]));
+	for (int i = 0; r->target->seeds[i]; i++)
+		add(&corpus, n, r->target->seeds[i], strlen(r->target->seeds[i]));
+	read_folder(r->folder, &corpus, n);
+	if (*n == 0)
+		add(&corpus, n, "", 0);
+	return corpus;
+}
+
+static void
+begin(Run *r, FunctionCallInfo fcinfo)
+{
+	r->target = target_named(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	r->folder = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	r->scratch = AllocSetContextCreate(CurrentMemoryContext, "fuzz", ALLOCSET_DEFAULT_SIZES);
+	r->current = map_current(r->folder);
+	memset(seen, 0, sizeof(seen));
+}
+
+static int
+by_size(const void *a, const void *b)
+{
+	const Input *x = a;
+	const Input *y = b;
+
+	return x->n != y->n ? (x->n < y->n ? -1 : 1) : memcmp(x->data, y->data, x->n);
+}
+
+/* fuzz_shortest(target, folder, seeds bytea[]) → bytea[]: of the corpus the shortest inputs that take each edge, counts aside */
+PG_FUNCTION_INFO_V1(fuzz_shortest);
+PGDLLEXPORT Datum fuzz_shortest(PG_FUNCTION_ARGS);
+Datum
+fuzz_shortest(PG_FUNCTION_ARGS)
+{
+	Run			r = {0};
+	Input	   *corpus;
+	int			ncorpus;
+	Datum	   *kept;
+	int			nkept = 0;
+
+	begin(&r, fcinfo);
+	corpus = read_corpus(&r, PG_GETARG_ARRAYTYPE_P(2), &ncorpus);
+	qsort(corpus, ncorpus, sizeof(Input), by_size);
+	kept = palloc(ncorpus * sizeof(Datum));
+	attempt(&r, &corpus[0]);	/* what is only done once in a process is nobody's merit */
+	for (int i = 0; i < ncorpus; i++)
+	{
+		bool		news = false;
+
+		CHECK_FOR_INTERRUPTS();
+		memset(edges, 0, sizeof(edges));
+		attempt(&r, &corpus[i]);
+		for (int k = 0; k < MAP_SIZE; k++)
+		{
+			news |= edges[k] && !seen[k];
+			seen[k] |= edges[k];
+		}
+		if (news)
+			kept[nkept++] = PointerGetDatum(cstring_to_text_with_len((char *) corpus[i].data, corpus[i].n));
+	}
+	munmap(r.current, sizeof(size_t) + LONGEST);
+	PG_RETURN_ARRAYTYPE_P(construct_array(kept, nkept, BYTEAOID, -1, false, TYPALIGN_INT));
+}
+
 /* fuzz(target, folder, seconds, seed, seeds bytea[]) → (runs, raised, corpus, edges, findings) */
 PG_FUNCTION_INFO_V1(fuzz);
 PGDLLEXPORT Datum fuzz(PG_FUNCTION_ARGS);
 Datum
 fuzz(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Run			r = {.folder = text_to_cstring(PG_GETARG_TEXT_PP(1))};
+	Run			r = {0};
 	double		seconds = PG_GETARG_FLOAT8(2);
-	Input	   *corpus = NULL;
-	int			ncorpus = 0;
+	Input	   *corpus;
+	int			ncorpus;
 	Input		in = {.data = palloc(LONGEST)};
-	Datum	   *seeds;
-	int			nseeds;
 	instr_time	began, now;
 	TupleDesc	desc;
 	Datum		v[5];
 	bool		nulls[5] = {0};
 	int			nedges = 0;
 
-	for (int i = 0; i < emk_fuzz_ntargets; i++)
-		if (strcmp(emk_fuzz_targets[i].name, name) == 0)
-			r.target = &emk_fuzz_targets[i];
-	if (r.target == NULL || get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no target %s", name)));
-	r.scratch = AllocSetContextCreate(CurrentMemoryContext, "fuzz", ALLOCSET_DEFAULT_SIZES);
-	r.current = map_current(r.folder);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	begin(&r, fcinfo);
 	pg_prng_seed(&prng, PG_GETARG_INT64(3));
-	memset(seen, 0, sizeof(seen));
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(4), BYTEAOID, -1, false, TYPALIGN_INT, &seeds, NULL, &nseeds);
-	for (int i = 0; i < nseeds; i++)
-		add(&corpus, &ncorpus, VARDATA_ANY(seeds[i]), VARSIZE_ANY_EXHDR(seeds[i]));
-	for (int i = 0; r.target->seeds[i]; i++)
-		add(&corpus, &ncorpus, r.target->seeds[i], strlen(r.target->seeds[i]));
-	read_folder(r.folder, &corpus, &ncorpus);
-	if (ncorpus == 0)
-		add(&corpus, &ncorpus, "", 0);
+	corpus = read_corpus(&r, PG_GETARG_ARRAYTYPE_P(4), &ncorpus);
 	for (int i = 0; i < ncorpus; i++)
 	{
 		attempt(&r, &corpus[i]);
 		novelty();
 	}
 	INSTR_TIME_SET_CURRENT(began);
-	do
+	INSTR_TIME_SET_ZERO(now);
+	while (INSTR_TIME_GET_DOUBLE(now) < seconds)
 	{
 		/* young ones more often than old ones */
 		const Input *from = &corpus[below(2) ? below(ncorpus) : ncorpus - 1 - below(ncorpus < 16 ? ncorpus : 16)];
@@ -416,7 +490,7 @@ fuzz(PG_FUNCTION_ARGS)
 		}
 		INSTR_TIME_SET_CURRENT(now);
 		INSTR_TIME_SUBTRACT(now, began);
-	} while (INSTR_TIME_GET_DOUBLE(now) < seconds);
+	}
 	munmap(r.current, sizeof(size_t) + LONGEST);
 	for (int i = 0; i < MAP_SIZE; i++)
 		nedges += seen[i] != 0;

@@ -20,6 +20,10 @@ extern const Target emk_fuzz_targets[];
 extern const int emk_fuzz_ntargets;
 /* fuzz_http.c: header lines of an answer, each ended by a line feed */
 extern void emk_fuzz_answer(const uint8 *data, size_t n);
+/* fuzz_calls.c: a programme of calls of what SQL can call */
+extern void emk_fuzz_calls(const uint8 *data, size_t n);
+/* the function of a signature; ERROR where there is none */
+extern Oid	emk_fuzz_function(const char *signature);
 /* the value under trial as a C string in the current context */
 extern char *emk_fuzz_string(const uint8 *data, size_t n);
 

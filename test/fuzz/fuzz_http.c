@@ -37,10 +37,9 @@ emk_fuzz_answer(const uint8 *data, size_t n)
 			return;
 		data += len;
 	}
-	if (x->answer.status > 0)
 	{
-		EmkTry		t = {.status = x->answer.status, .attempts = 1, .schedule = emk_retry_default, .nschedule = emk_retry_default_length,
-			.retry_after = x->answer.retry_after, .now = 0, .real = 0, .spread = 0.5};
+		EmkTry		t = {.status = x->answer.status, .attempts = n % 12, .schedule = emk_retry_default, .nschedule = emk_retry_default_length,
+			.retry_after = n % 5 == 0 ? NULL : x->answer.retry_after, .now = 0, .real = 0, .spread = 0.5};
 
 		(void) emk_retry_plan(&t);
 		(void) emk_http_excerpt(&x->answer);

@@ -4,6 +4,7 @@ CREATE EXTENSION eventmkt;
 SELECT count(*) > 0 AS init FROM eventmkt.init();
 CREATE FUNCTION fuzz(target text, folder text, seconds float8, seed bigint, seeds bytea[], OUT runs bigint, OUT raised bigint, OUT corpus int, OUT edges int, OUT findings bigint)
 	LANGUAGE c AS '$libdir/eventmkt', 'fuzz';
+CREATE FUNCTION fuzz_shortest(target text, folder text, seeds bytea[]) RETURNS bytea[] LANGUAGE c AS '$libdir/eventmkt', 'fuzz_shortest';
 CREATE TABLE seeds (target text, seed bytea);
 DO $$
 DECLARE f bytea; q bytea; a bytea; k bytea; r bytea; d bytea; h bytea; w bytea; se bytea; ca bytea; st bytea; ho bytea; ft bytea; lt bytea; tv bytea; tl bytea; t timestamptz;
@@ -35,3 +36,5 @@ INSERT INTO seeds SELECT target, eventmkt.timeline_send(t) FROM unnest('{timelin
 	UNION ALL SELECT '[]' UNION ALL SELECT '[{"at": "2024-01-01", "event": "a"}]' UNION ALL SELECT eventmkt.timeline('2024-01-01'::timestamptz + i * interval '1 day', 'e' || i) FROM generate_series(1, 300) i) s;
 INSERT INTO seeds SELECT 'rollup', eventmkt.rollup('2026-01-01'::timestamptz + i * interval '5 hours', 'e' || i % 3, 'item' || i % 4, i * 1.25) FROM generate_series(1, 20) i
 	UNION ALL SELECT 'rollup', eventmkt.rollup('2026-01-01', 'e', NULL, NULL);
+INSERT INTO seeds SELECT 'url', convert_to(u, 'UTF8') FROM unnest(ARRAY['https://h/' || repeat('x', 4200), 'https://' || repeat('h', 300) || '/', 'http://h:80/', 'https://a_b:443/']) u;
+INSERT INTO seeds SELECT 'answer', convert_to(E'HTTP/1.1 200 OK\r\n' || h || E'\r\n' || b, 'UTF8') FROM (VALUES ('retry-after: ' || repeat('1', 300) || E'\r\n', 'x'), ('', repeat('y', 3000))) v(h, b);
