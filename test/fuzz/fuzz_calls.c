@@ -260,47 +260,80 @@ as_rows(FmgrInfo *flinfo)
 	return set;
 }
 
+static bool
+changes_by_row(Oid type)
+{
+	return type == BYTEAOID || type == line_type || type == INTERNALOID || type == TIMESTAMPTZOID || type == BOOLOID || type == BOOLARRAYOID;
+}
+
+/* One call; with `same` only slots, times and answers are other ones than in the call before, as they are from row to row. */
+static void
+call_once(Programme *g, const Function *f, FunctionCallInfo fcinfo, FmgrInfo *flinfo, bool aggregate, bool same)
+{
+	NullableDatum args[MOST_ARGS];
+	bool		anynull = false;
+	Datum		d;
+
+	memcpy(args, fcinfo->args, sizeof(args));
+	InitFunctionCallInfoData(*fcinfo, flinfo, f->nargs, InvalidOid, NULL, NULL);
+	fcinfo->context = aggregate || f->result == INTERNALOID ? as_aggregate() : NULL;
+	fcinfo->resultinfo = flinfo->fn_retset ? (Node *) as_rows(flinfo) : NULL;
+	g->state = g->line = -1;
+	for (int i = 0; i < f->nargs; i++)
+	{
+		fcinfo->args[i] = args[i];
+		if (!same || changes_by_row(f->args[i]))
+			fcinfo->args[i].value = argument(g, f->args[i], &fcinfo->args[i].isnull);
+		anynull |= fcinfo->args[i].isnull;
+	}
+	if (anynull && flinfo->fn_strict)
+		return;
+	d = FunctionCallInvoke(fcinfo);
+	if (fcinfo->isnull || flinfo->fn_retset)
+		return;
+	if (f->result == INTERNALOID)
+		g->rollup = DatumGetPointer(d);
+	else if (f->result == BYTEAOID)
+	{
+		int			slot = Max(g->state, 0);
+
+		g->states[slot] = d == g->states[slot] ? d : datumCopy(d, false, -1);
+	}
+	else if (f->result == line_type)
+		g->lines[Max(g->line, 0)] = datumCopy(d, false, -1);
+}
+
 static void
 call_function(Programme *g, const Function *f)
 {
 	LOCAL_FCINFO(fcinfo, MOST_ARGS);
 	FmgrInfo	flinfo;
-	int			times = take(g);
-	bool		aggregate = times % 2 == 0;
-	bool		same = times >= 128;	/* only slots, times and answers change from call to call, as they do from row to row */
+	int			how = take(g);
 
 	fmgr_info_cxt(f->oid, &flinfo, CurrentMemoryContext);
-	times = 1 + times / 2 % 6;
-	for (int k = 0; k < times; k++)
+	for (int k = 0; k <= how / 2 % 6; k++)
+		call_once(g, f, fcinfo, &flinfo, how % 2 == 0, k > 0 && how >= 128);
+}
+
+/* An aggregate over hundreds of rows, whose arguments come from the same few bytes again and again, each time from another of them. */
+static void
+many_rows(Programme *g)
+{
+	LOCAL_FCINFO(fcinfo, MOST_ARGS);
+	FmgrInfo	flinfo;
+	const Function *f = &functions[take(g) % nfunctions];
+	int			n = 100 + take(g) * 4;
+	const uint8 *from;
+
+	if (f->result != BYTEAOID && f->result != INTERNALOID)
+		return;
+	fmgr_info_cxt(f->oid, &flinfo, CurrentMemoryContext);
+	call_once(g, f, fcinfo, &flinfo, true, false);
+	from = g->p;
+	for (int i = 0; i < n; i++)
 	{
-		bool		anynull = false;
-		Datum		d;
-
-		InitFunctionCallInfoData(*fcinfo, &flinfo, f->nargs, InvalidOid, NULL, NULL);
-		fcinfo->context = aggregate || f->result == INTERNALOID ? as_aggregate() : NULL;
-		fcinfo->resultinfo = flinfo.fn_retset ? (Node *) as_rows(&flinfo) : NULL;
-		g->state = g->line = -1;
-		for (int i = 0; i < f->nargs; i++)
-		{
-			if (k == 0 || !same || f->args[i] == BYTEAOID || f->args[i] == line_type || f->args[i] == INTERNALOID || f->args[i] == TIMESTAMPTZOID || f->args[i] == BOOLOID)
-				fcinfo->args[i].value = argument(g, f->args[i], &fcinfo->args[i].isnull);
-			anynull |= fcinfo->args[i].isnull;
-		}
-		if (anynull && flinfo.fn_strict)
-			continue;
-		d = FunctionCallInvoke(fcinfo);
-		if (fcinfo->isnull || flinfo.fn_retset)
-			continue;
-		if (f->result == INTERNALOID)
-			g->rollup = DatumGetPointer(d);
-		else if (f->result == BYTEAOID)
-		{
-			int			slot = Max(g->state, 0);
-
-			g->states[slot] = d == g->states[slot] ? d : datumCopy(d, false, -1);
-		}
-		else if (f->result == line_type)
-			g->lines[Max(g->line, 0)] = datumCopy(d, false, -1);
+		g->p = Min(from + i % 8, g->end);
+		call_once(g, f, fcinfo, &flinfo, true, true);
 	}
 }
 
@@ -350,12 +383,15 @@ join(Programme *g)
 	StringInfoData buf;
 	EmkTimeline tl;
 	int64		at = 0;
+	static Oid	last_at = InvalidOid;
 
+	if (last_at == InvalidOid)
+		last_at = emk_fuzz_function("eventmkt.last_at(eventmkt.timeline)");
 	if (*slot == (Datum) 0 || VARATT_IS_EXTERNAL(DatumGetPointer(*slot)))
 		return;
 	emk_tl_open(&tl, (struct varlena *) DatumGetPointer(*slot));
 	if (tl.n > 0)
-		at = DatumGetTimestampTz(OidFunctionCall1(emk_fuzz_function("eventmkt.last_at(eventmkt.timeline)"), *slot));
+		at = DatumGetTimestampTz(OidFunctionCall1(last_at, *slot));
 	if (at > END_TIMESTAMP - 100 * USECS_PER_DAY)
 		return;
 	loose.n = 1 + how / 8 % 8;
@@ -480,6 +516,11 @@ emk_fuzz_calls(const uint8 *data, size_t n)
 				case 250:
 					if (g.large++ < MOST_LARGE)
 						many_items(&g);
+					break;
+				case 247:
+				case 246:
+					if (g.large++ < MOST_LARGE)
+						many_rows(&g);
 					break;
 				case 249:
 				case 248:
