@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 
 #define LONGEST	8192			/* more than any limit of a text */
+#define SHORT	600			/* as inputs go that are kept in the repository */
 #define MAP_SIZE	65536
 #define NCONSTANTS	4096
 #ifdef __clang__					/* there only for coverage, without sanitizers */
@@ -408,7 +409,29 @@ by_size(const void *a, const void *b)
 	return x->n != y->n ? (x->n < y->n ? -1 : 1) : memcmp(x->data, y->data, x->n);
 }
 
-/* fuzz_shortest(target, folder, seeds bytea[]) → bytea[]: of the corpus the shortest inputs that reach each place */
+/* Keeps of the inputs from `from` to `to` bytes, by size, those that take an edge, or reach a place, that none before did. */
+static void
+keep_news(Run *r, const Input *corpus, int n, size_t from, size_t to, Datum *kept, int *nkept)
+{
+	for (int i = 0; i < n; i++)
+	{
+		bool		news = false;
+
+		if (corpus[i].n < from || corpus[i].n > to)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		attempt(r, &corpus[i]);
+		for (int k = 0; k < MAP_SIZE; k++)
+		{
+			news |= edges[k] && !seen[k];
+			seen[k] |= edges[k];
+		}
+		if (news && kept)
+			kept[(*nkept)++] = PointerGetDatum(cstring_to_text_with_len((char *) corpus[i].data, corpus[i].n));
+	}
+}
+
+/* fuzz_shortest(target, folder, seeds bytea[]) → bytea[]: of the corpus the shortest inputs that take each edge; long ones only for new places */
 PG_FUNCTION_INFO_V1(fuzz_shortest);
 PGDLLEXPORT Datum fuzz_shortest(PG_FUNCTION_ARGS);
 Datum
@@ -423,24 +446,13 @@ fuzz_shortest(PG_FUNCTION_ARGS)
 	begin(&r, fcinfo);
 	corpus = read_corpus(&r, PG_GETARG_ARRAYTYPE_P(2), &ncorpus);
 	qsort(corpus, ncorpus, sizeof(Input), by_size);
-	kept = palloc(ncorpus * sizeof(Datum));
-	places = true;
+	kept = palloc(2 * ncorpus * sizeof(Datum));
 	attempt(&r, &corpus[0]);	/* what is only done once in a process is nobody's merit */
-	for (int i = 0; i < ncorpus; i++)
-	{
-		bool		news = false;
-
-		CHECK_FOR_INTERRUPTS();
-		memset(edges, 0, sizeof(edges));
-		attempt(&r, &corpus[i]);
-		for (int k = 0; k < MAP_SIZE; k++)
-		{
-			news |= edges[k] && !seen[k];
-			seen[k] |= edges[k];
-		}
-		if (news)
-			kept[nkept++] = PointerGetDatum(cstring_to_text_with_len((char *) corpus[i].data, corpus[i].n));
-	}
+	keep_news(&r, corpus, ncorpus, 0, SHORT, kept, &nkept);
+	places = true;
+	memset(seen, 0, sizeof(seen));
+	keep_news(&r, corpus, ncorpus, 0, SHORT, NULL, NULL);
+	keep_news(&r, corpus, ncorpus, SHORT + 1, LONGEST, kept, &nkept);
 	places = false;
 	munmap(r.current, sizeof(size_t) + LONGEST);
 	PG_RETURN_ARRAYTYPE_P(construct_array(kept, nkept, BYTEAOID, -1, false, TYPALIGN_INT));

@@ -30,6 +30,7 @@
 #define SLOTS		4
 #define MOST_ARGS	8
 #define MOST_CALLS	80
+#define LARGEST		(256 * 1024)	/* bytes of a state or timeline that is kept */
 #define MOST_LARGE	2			/* calls that make a thousand of something */
 
 typedef struct Function
@@ -293,6 +294,12 @@ call_once(Programme *g, const Function *f, FunctionCallInfo fcinfo, FmgrInfo *fl
 		return;
 	if (f->result == INTERNALOID)
 		g->rollup = DatumGetPointer(d);
+	else if ((f->result == BYTEAOID || f->result == line_type) && VARSIZE_ANY(DatumGetPointer(d)) > LARGEST)
+	{
+		/* what is merged with itself doubles each time */
+		if (f->result == BYTEAOID)
+			g->states[Max(g->state, 0)] = (Datum) 0;
+	}
 	else if (f->result == BYTEAOID)
 	{
 		int			slot = Max(g->state, 0);
@@ -325,7 +332,8 @@ many_rows(Programme *g)
 	int			n = 100 + take(g) * 4;
 	const uint8 *from;
 
-	if (f->result != BYTEAOID && f->result != INTERNALOID)
+	/* what joins two states would double one each time */
+	if ((f->result != BYTEAOID && f->result != INTERNALOID) || f->nargs < 3)
 		return;
 	fmgr_info_cxt(f->oid, &flinfo, CurrentMemoryContext);
 	call_once(g, f, fcinfo, &flinfo, true, false);
@@ -445,7 +453,7 @@ many_items(Programme *g)
 	static const Function *add = NULL;
 	LOCAL_FCINFO(fcinfo, MOST_ARGS);
 	FmgrInfo	flinfo;
-	int			n = 700 + take(g) * 8;
+	int			n = 900 + take(g) * 5;
 
 	for (int i = 0; add == NULL && i < nfunctions; i++)
 		if (functions[i].result == INTERNALOID)

@@ -38,3 +38,12 @@ INSERT INTO seeds SELECT 'rollup', eventmkt.rollup('2026-01-01'::timestamptz + i
 	UNION ALL SELECT 'rollup', eventmkt.rollup('2026-01-01', 'e', NULL, NULL);
 INSERT INTO seeds SELECT 'url', convert_to(u, 'UTF8') FROM unnest(ARRAY['https://h/' || repeat('x', 4200), 'https://' || repeat('h', 300) || '/', 'http://h:80/', 'https://a_b:443/']) u;
 INSERT INTO seeds SELECT 'answer', convert_to(E'HTTP/1.1 200 OK\r\n' || h || E'\r\n' || b, 'UTF8') FROM (VALUES ('retry-after: ' || repeat('1', 300) || E'\r\n', 'x'), ('', repeat('y', 3000))) v(h, b);
+INSERT INTO seeds SELECT 'state', s FROM generate_series(9, 32, 23) n, LATERAL (VALUES (eventmkt.funnel_add(NULL, '1 day', '2026-01-01', 'strict_order', array_fill(true, ARRAY[n]))),
+	(eventmkt.retention_add(NULL, array_fill(true, ARRAY[n]))), (eventmkt.sequence_add(NULL, repeat('(?1)', n), '2026-01-01', array_fill(true, ARRAY[n])))) v(s)
+	UNION ALL SELECT 'state', eventmkt.funnel_add(NULL, '1 day', '2026-01-01', 'strict_order', array_fill(true, ARRAY[12]));
+-- programmes for the target calls, see fuzz_calls.c: each aggregate over a thousand rows, then every function that ends a state
+CREATE FUNCTION byte(bigint) RETURNS bytea LANGUAGE sql AS $$SELECT decode(lpad(to_hex($1), 2, '0'), 'hex')$$;
+WITH f AS (SELECT row_number() OVER (ORDER BY p.oid) - 1 AS i, p.proname, p.prorettype, p.pronargs FROM pg_proc p WHERE p.pronamespace = 'eventmkt'::regnamespace AND p.prokind = 'f' AND p.pronargs <= 8
+	AND (p.prosrc LIKE 'emk_analytics_%' OR p.prosrc = 'emk_deliver_plan_retry') AND p.prosrc !~ '_(in|out|recv)$')
+INSERT INTO seeds SELECT 'calls', byte(247) || byte(a.i) || byte(250) || decode(bytes, 'hex') || (SELECT string_agg(byte(e.i) || '\x0000', '' ORDER BY e.i) FROM f e WHERE e.proname ~ '_end$')
+	FROM f a, unnest('{20282443484463286129312b0705,000000000000000020dc0102030405,00200020012001200120012001}'::text[]) bytes WHERE a.proname ~ '_add$';
