@@ -10,6 +10,7 @@
 #include "admin/admin_int.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "deliver/deliver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -26,6 +27,16 @@ static EmkPlan checks[] = {
 		"'Look again; if the number does not fall, raise eventmkt.workers.' END "
 		"FROM (SELECT pg_catalog.count(*) AS n FROM (SELECT FROM eventmkt_data.work LIMIT 10001) w) c "
 	"WHERE $1 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},
+	{"SELECT 'replaced workers', 'warn', 'frozen, not ended yet: pid ' OPERATOR(pg_catalog.||) p, 'They end by themselves when they go on: "
+		"send SIGCONT to one that is stopped. What they have locked waits for that; SIGKILL would restart the server.' "
+		"FROM (SELECT pg_catalog.string_agg(l.pid::pg_catalog.text, ', ' ORDER BY l.pid) AS p FROM eventmkt_data.lease r "
+		"JOIN pg_catalog.pg_locks l ON l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted "
+		"AND l.classid OPERATOR(pg_catalog.=) " EMK_EPOCH_LOCK_CLASS_TEXT " AND l.objsubid OPERATOR(pg_catalog.=) 8 "
+		"AND l.objid::pg_catalog.int8 OPERATOR(pg_catalog.=) (r.lease OPERATOR(pg_catalog.&) 4294967295) "
+		"AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d "
+		"WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) "
+		"WHERE r.chunk OPERATOR(pg_catalog.<) 0) x WHERE p IS NOT NULL AND $1 IS NOT NULL AND $2 IS NOT NULL", 2,
+	{TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'segments', CASE WHEN w OPERATOR(pg_catalog.>) 10000 AND NOT $2 THEN 'warn' ELSE 'ok' END, t::pg_catalog.text "
 		"OPERATOR(pg_catalog.||) ' tracked, ' OPERATOR(pg_catalog.||) f::pg_catalog.text OPERATOR(pg_catalog.||) ' being filled, ' "
 		"OPERATOR(pg_catalog.||) CASE WHEN w OPERATOR(pg_catalog.>) 10000 THEN 'more than 10000' ELSE w::pg_catalog.text END "
@@ -179,7 +190,10 @@ say_workers(ReturnSetInfo *rsinfo, const char *paused)
 
 		if (w->heartbeat)
 			detail = psprintf("%s, last turn %.1f s ago", detail, idle / 1000000.0);
-		say(rsinfo, st.n == 1 ? "worker" : psprintf("worker %d", w->slot + 1), idle > STUCK ? "warn" : "ok", detail,
+		if (w->frozen)
+			detail = psprintf("%s, frozen: it should have turned long ago", detail);
+		say(rsinfo, st.n == 1 ? "worker" : psprintf("worker %d", w->slot + 1), w->frozen ? "error" : idle > STUCK ? "warn" : "ok", detail,
+			w->frozen ? "Run SELECT eventmkt.start_worker() to have another take its place; look at pg_stat_activity for what it waits for." :
 			idle > STUCK ? "Look at pg_stat_activity and pg_locks for what it waits for." : NULL);
 	}
 }

@@ -136,6 +136,7 @@ extern uint64 emk_deliver_drop_old(TimestampTz keep, int limit);
 
 /* The advisory lock a sending worker holds for life; its objid is the low half of the epoch. No SQL function takes kind 8. */
 #define EMK_EPOCH_LOCK_CLASS	0x454d4b01
+#define EMK_EPOCH_LOCK_CLASS_TEXT "1162693377"	/* the same, in SQL */
 #define EMK_EPOCH_LOCK_KIND		8
 
 #endif

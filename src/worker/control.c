@@ -2,6 +2,10 @@
  * control.c: eventmkt.start_worker() and stop_worker(), and what health() asks about the workers of this database.
  * Preloaded: they set a flag in shared memory that the launcher follows; otherwise they find, start and signal the
  * launcher of this database, which has a process type of its own.
+ *
+ * start_worker() also gives up workers that are frozen (stopped, waiting for a disk): late for their next turn by eventmkt.frozen_after.
+ * Their slot is free for another process, which revokes their epoch (lease.c); a SIGTERM waits for them. Whether one was only slow does
+ * not matter: what decides is who holds a row, not the time.
  */
 #include "postgres.h"
 
@@ -75,6 +79,7 @@ emk_worker_state(EmkWorkerState *out)
 				w->pid = d->slots[k].pid;
 				w->started_at = d->slots[k].started_at;
 				w->heartbeat = (TimestampTz) pg_atomic_read_u64(&d->slots[k].heartbeat);
+				w->frozen = emk_worker_is_frozen(&d->slots[k].turns_by);
 			}
 		LWLockRelease(emk_worker_shared->lock);
 		return;
@@ -90,9 +95,9 @@ emk_worker_state(EmkWorkerState *out)
 	out->n = n;
 }
 
-/* Waits until as many workers run as wanted (0: none at all); false when that takes too long. */
+/* Waits until so many workers run at least (0: none at all); false when that takes too long. */
 static bool
-wait_for(bool running, int64 limit)
+wait_for(int running, int64 limit)
 {
 	int64		deadline = emk_clock_monotonic() + limit;
 
@@ -102,8 +107,8 @@ wait_for(bool running, int64 limit)
 		bool		ready;
 
 		emk_worker_state(&st);
-		ready = running ? st.n > 0 : st.n == 0;
-		if (!running && emk_worker_shared == NULL)
+		ready = running > 0 ? st.n >= running : st.n == 0;
+		if (running == 0 && emk_worker_shared == NULL)
 			ready = ready && !st.launcher;
 		if (ready)
 			return true;
@@ -132,6 +137,7 @@ start_solo(void)
 	if (emk_worker_find(solo_type(), InvalidOid, &pid, 1) > 0)
 	{
 		kill(pid, SIGHUP);
+		kill(pid, SIGINT);
 		return;
 	}
 	emk_worker_describe(&w, solo_type(), "emk_worker_solo_main", &start);
@@ -143,11 +149,40 @@ start_solo(void)
 				 errhint("Raise max_worker_processes; eventmkt needs three slots and one for each further worker.")));
 }
 
+/* Gives up the workers of this database that are frozen; returns how many run then, or are to come. Under the lock. */
+static int
+replace_frozen(EmkDatabase *d, int *pids, int *n)
+{
+	int			left = 0;
+
+	*n = 0;
+	for (int k = 0; k < EMK_MAX_WORKERS; k++)
+	{
+		EmkSlot    *slot = &d->slots[k];
+
+		left += slot->state != EMK_SLOT_FREE;
+		if (slot->state != EMK_SLOT_RUNNING || !emk_worker_is_frozen(&slot->turns_by))
+			continue;
+		pids[(*n)++] = slot->replaced = slot->pid;
+		slot->forget = true;
+		slot->pid = 0;
+		slot->retire_since = 0;
+		slot->ticket++;
+		slot->state = EMK_SLOT_FREE;
+		kill(slot->replaced, SIGTERM);
+	}
+	return left;
+}
+
 PG_FUNCTION_INFO_V1(emk_worker_start);
 /* eventmkt.start_worker(): 'running', or 'starting' when no worker came up within five seconds */
 Datum
 emk_worker_start(PG_FUNCTION_ARGS)
 {
+	int			pids[EMK_MAX_WORKERS];
+	int			n = 0;
+	int			want = 1;
+
 	(void) emk_owner_oid();
 	if (RecoveryInProgress())
 		ereport(ERROR,
@@ -165,13 +200,18 @@ emk_worker_start(PG_FUNCTION_ARGS)
 		if (d != NULL)
 		{
 			d->stopped = false;
+			want = replace_frozen(d, pids, &n);
 			for (int k = 0; k < EMK_MAX_WORKERS; k++)
 				d->slots[k].fails = d->slots[k].crashes = d->slots[k].next_start = 0;
 		}
 		LWLockRelease(emk_worker_shared->lock);
+		for (int k = 0; k < n; k++)
+			ereport(NOTICE,
+					(errmsg("worker process %d is frozen and is replaced", pids[k]),
+					 errhint("It ends by itself when it goes on; if it is stopped, send it SIGCONT.")));
 		emk_worker_announce_database(MyDatabaseId);
 	}
-	PG_RETURN_TEXT_P(cstring_to_text(wait_for(true, WAIT_START) ? "running" : "starting"));
+	PG_RETURN_TEXT_P(cstring_to_text(wait_for(Max(want, 1), WAIT_START) ? "running" : "starting"));
 }
 
 PG_FUNCTION_INFO_V1(emk_worker_stop);
@@ -201,7 +241,7 @@ emk_worker_stop(PG_FUNCTION_ARGS)
 		if (emk_worker_find(solo_type(), InvalidOid, &pid, 1) > 0)
 			kill(pid, SIGUSR2);
 	}
-	if (!wait_for(false, WAIT_STOP))
+	if (!wait_for(0, WAIT_STOP))
 		ereport(ERROR,
 				(errcode(ERRCODE_EMK_WORKER),
 				 errmsg("could not stop the workers of this database within ten seconds"),

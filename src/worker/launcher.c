@@ -8,6 +8,9 @@
  *     FREE --start_worker()--> STARTING --claim_slot()--> RUNNING --release_slot()--> FREE
  *                                  `-- reap(): the process never came --> FREE
  *
+ * Where start_worker() found a worker frozen (control.c) the slot is FREE though the process is there: what starts next in it is told its
+ * pid and revokes it (lease.c) before it does anything else.
+ *
  * A database whose worker ended is probed before the next start, so a dropped extension or another owner is seen. A worker that
  * was told to end comes back at once, one that failed by itself after 1 to 60 seconds, one that crashed after up to 2 (survive.c).
  * On a standby the launcher is started by promotion.
@@ -47,6 +50,7 @@ typedef struct KnownDatabase
 } KnownDatabase;
 
 int			emk_guc_workers = 1;
+int			emk_guc_frozen_after = 15000;
 
 static MemoryContext launcher_context;	/* the two lists and the handles; lives as long as the process */
 static KnownDatabase *known = NULL;
@@ -69,6 +73,14 @@ int64
 emk_worker_backoff(int fails)
 {
 	return fails <= 0 ? 0 : Min(EMK_BACKOFF_MAX, USECS_PER_SEC << Min(fails - 1, 6));
+}
+
+bool
+emk_worker_is_frozen(pg_atomic_uint64 *turns_by)
+{
+	int64		by = (int64) pg_atomic_read_u64(turns_by);
+
+	return by != 0 && emk_clock_monotonic() - by > emk_guc_frozen_after * INT64CONST(1000);
 }
 
 void
@@ -258,8 +270,15 @@ reap(int i, int64 now)
 	{
 		EmkSlot    *slot = &d->slots[k];
 		pid_t		pid;
-		bool		ended = handles[i][k] != NULL && GetBackgroundWorkerPid(handles[i][k], &pid) == BGWH_STOPPED;
+		bool		ended;
 
+		if (slot->forget && handles[i][k] != NULL)
+		{
+			pfree(handles[i][k]);
+			handles[i][k] = NULL;
+		}
+		slot->forget = false;
+		ended = handles[i][k] != NULL && GetBackgroundWorkerPid(handles[i][k], &pid) == BGWH_STOPPED;
 		if (slot->state == EMK_SLOT_STARTING &&
 			(ended || (handles[i][k] == NULL && now - slot->since > COME_UP_LIMIT)))
 		{
@@ -332,6 +351,7 @@ take_slot(int i, int k, int64 now, EmkStart *start)
 	start->slot = k;
 	start->nslots = d->nslots;
 	start->ticket = ++slot->ticket;
+	start->replaces = slot->replaced;
 	return true;
 }
 
@@ -436,6 +456,8 @@ emk_worker_init(void)
 
 	DefineCustomIntVariable("eventmkt.workers", "Number of eventmkt workers in each database that has the extension.",
 							NULL, &emk_guc_workers, 1, 1, EMK_MAX_WORKERS, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventmkt.frozen_after", "A worker so late for its next turn is replaced by start_worker().",
+							NULL, &emk_guc_frozen_after, 15000, 1000, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	if (!process_shared_preload_libraries_in_progress)
 	{
 		emk_worker_init_solo_wake();

@@ -7,26 +7,38 @@
  *
  * An epoch whose lock nobody holds is dead (rule 2 of send.c): what its rows name and is still in flight under that epoch is
  * anybody's, and the rows go once nothing is.
+ *
+ * An epoch is revoked by a row of chunk REVOKED, when start_worker() found its worker frozen: it counts as dead from that commit on,
+ * whatever its process holds. The process may go on at any moment. What it settles then is refused row by row, because a row that was
+ * freed does not carry its epoch any more; one that it is just settling is locked, so it is not freed before that is decided. It claims
+ * nothing more, because a claim is refused by the row of REVOKED; one that was under way at that commit is freed like the rest. The row
+ * of REVOKED goes when the lock does.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "worker/life.h"
 #include "worker/send_int.h"
 
 #define CHUNK 64
+#define REVOKED "(-1)"			/* a chunk */
+#define EPOCH_LOCKS \
+	"pg_catalog.pg_locks k WHERE k.locktype OPERATOR(pg_catalog.=) 'advisory' AND k.granted " \
+	"AND k.database OPERATOR(pg_catalog.=) $4 AND k.classid OPERATOR(pg_catalog.=) $2 AND k.objsubid OPERATOR(pg_catalog.=) 8 " \
+	"AND k.objid::pg_catalog.int8 OPERATOR(pg_catalog.=) "
 
 static EmkPlan write_plan = {
-	"INSERT INTO eventmkt_data.lease (lease, chunk, node, ids) VALUES ($1, $2, $3, $4) "
+	"INSERT INTO eventmkt_data.lease (lease, chunk, node, ids) SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM eventmkt_data.lease r "
+	"WHERE r.node OPERATOR(pg_catalog.=) $3 AND r.lease OPERATOR(pg_catalog.=) $1 AND r.chunk OPERATOR(pg_catalog.=) " REVOKED ") "
 	"ON CONFLICT (node, lease, chunk) DO UPDATE SET ids = EXCLUDED.ids", 4, {INT8OID, INT4OID, INT2OID, UUIDARRAYOID}
 };
 static EmkPlan dead_plan = {
 	"SELECT pg_catalog.array_agg(x.lease) FROM (SELECT DISTINCT lease FROM eventmkt_data.lease "
 	"WHERE lease OPERATOR(pg_catalog.<>) $1 AND node OPERATOR(pg_catalog.=) $3) AS x WHERE NOT EXISTS ("
-	"SELECT FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted "
-	"AND l.database OPERATOR(pg_catalog.=) $4 AND l.classid OPERATOR(pg_catalog.=) $2 "
-	"AND l.objsubid OPERATOR(pg_catalog.=) 8 "
-	"AND l.objid::pg_catalog.int8 OPERATOR(pg_catalog.=) (x.lease OPERATOR(pg_catalog.&) 4294967295))", 4,
+	"SELECT FROM " EPOCH_LOCKS "(x.lease OPERATOR(pg_catalog.&) 4294967295)) "
+	"OR EXISTS (SELECT FROM eventmkt_data.lease r WHERE r.node OPERATOR(pg_catalog.=) $3 "
+	"AND r.lease OPERATOR(pg_catalog.=) x.lease AND r.chunk OPERATOR(pg_catalog.=) " REVOKED ")", 4,
 	{INT8OID, OIDOID, INT2OID, OIDOID}
 };
 #define STILL_IN_FLIGHT \
@@ -44,8 +56,33 @@ static EmkPlan free_plan = {
 	{INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID, INT8OID, BOOLOID}
 };
 static EmkPlan forget_plan = {
-	"DELETE FROM eventmkt_data.lease l WHERE l.node OPERATOR(pg_catalog.=) $2 AND l.lease OPERATOR(pg_catalog.=) ANY ($1) "
-	"AND NOT EXISTS (SELECT FROM " STILL_IN_FLIGHT ")", 2, {INT8ARRAYOID, INT2OID}
+	"DELETE FROM eventmkt_data.lease AS g USING (SELECT l.lease, l.chunk FROM eventmkt_data.lease l "
+	"WHERE l.node OPERATOR(pg_catalog.=) $3 AND l.lease OPERATOR(pg_catalog.=) ANY ($1) "
+	"AND NOT EXISTS (SELECT FROM " STILL_IN_FLIGHT ") AND (l.chunk OPERATOR(pg_catalog.<>) " REVOKED " OR NOT EXISTS (SELECT FROM "
+	EPOCH_LOCKS "(l.lease OPERATOR(pg_catalog.&) 4294967295))) "
+	"FOR UPDATE OF l SKIP LOCKED) AS y WHERE g.node OPERATOR(pg_catalog.=) $3 AND g.lease OPERATOR(pg_catalog.=) y.lease "
+	"AND g.chunk OPERATOR(pg_catalog.=) y.chunk", 4, {INT8ARRAYOID, OIDOID, INT2OID, OIDOID}
+};
+/* Who else holds a lock of our slot, and the low half of the epoch of each; $1: database, $2: the class of epochs, $3 and $4: slot, of how many */
+static EmkPlan holders_plan = {
+	"SELECT h.pid, (SELECT l.objid::pg_catalog.int8 FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' "
+	"AND l.granted AND l.database OPERATOR(pg_catalog.=) $1 AND l.classid OPERATOR(pg_catalog.=) $2 "
+	"AND l.objsubid OPERATOR(pg_catalog.=) 8 AND l.pid OPERATOR(pg_catalog.=) h.pid LIMIT 1) FROM pg_catalog.pg_locks h "
+	"WHERE h.locktype OPERATOR(pg_catalog.=) 'advisory' AND h.granted AND h.database OPERATOR(pg_catalog.=) $1 "
+	"AND h.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass "
+	"AND h.objsubid OPERATOR(pg_catalog.=) 7 AND (h.objid::pg_catalog.int8 OPERATOR(pg_catalog.%) $4) OPERATOR(pg_catalog.=) $3 "
+	"AND h.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()", 4, {OIDOID, OIDOID, INT8OID, INT8OID}
+};
+/* An epoch of which the low half is known is one of the last that were drawn. */
+static EmkPlan revoke_plan = {
+	"INSERT INTO eventmkt_data.lease (node, lease, chunk, ids) SELECT $2, e.lease, " REVOKED ", '{}' FROM ("
+	"SELECT s.last_value OPERATOR(pg_catalog.-) ((s.last_value OPERATOR(pg_catalog.-) $1) OPERATOR(pg_catalog.&) 4294967295) AS lease "
+	"FROM eventmkt_data.epoch_seq s) AS e ON CONFLICT DO NOTHING", 2, {INT8OID, INT2OID}
+};
+static EmkPlan revoked_plan = {
+	"SELECT EXISTS (SELECT FROM eventmkt_data.lease r WHERE r.node OPERATOR(pg_catalog.=) $2 "
+	"AND (r.lease OPERATOR(pg_catalog.&) 4294967295) OPERATOR(pg_catalog.=) $1 AND r.chunk OPERATOR(pg_catalog.=) " REVOKED ")", 2,
+	{INT8OID, INT2OID}
 };
 
 /* The ids of one chunk of slots, when one of them was claimed by the transaction under way; else 0 of them. */
@@ -81,7 +118,10 @@ emk_lease_write(void)
 			Datum		args[4] = {Int64GetDatum(emk_send_epoch), Int32GetDatum(chunk), Int16GetDatum(emk_setting_node()),
 			emk_spi_array(ids, NULL, n, UUIDOID)};
 
-			emk_spi_run(&write_plan, args, NULL, false, 0);
+			if (emk_spi_run(&write_plan, args, NULL, false, 0) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_ADMIN_SHUTDOWN),
+						 errmsg("this worker was replaced while it was frozen")));
 		}
 	}
 }
@@ -106,8 +146,64 @@ emk_lease_free_lost(int max, bool shuffle, TimestampTz now)
 	args[4] = Int64GetDatum(max);
 	args[5] = BoolGetDatum(shuffle);
 	freed = (int) emk_spi_run(&free_plan, args, NULL, false, 0);
-	args[1] = args[3];
 	if (freed < max)
+	{
+		args[1] = ObjectIdGetDatum(EMK_EPOCH_LOCK_CLASS);
+		args[2] = args[3];
+		args[3] = ObjectIdGetDatum(MyDatabaseId);
 		emk_spi_run(&forget_plan, args, NULL, false, 0);
+	}
 	return freed;
+}
+
+static bool
+is_revoked(int64 epoch)
+{
+	Datum		args[2] = {Int64GetDatum(epoch & INT64CONST(0xffffffff)), Int16GetDatum(emk_setting_node())};
+
+	emk_spi_run(&revoked_plan, args, NULL, false, 0);
+	return emk_spi_bool(0, 1, false);
+}
+
+bool
+emk_lease_alone(int slot, int replaces)
+{
+	Datum		args[4] = {ObjectIdGetDatum(MyDatabaseId), ObjectIdGetDatum(EMK_EPOCH_LOCK_CLASS), Int64GetDatum(slot),
+	Int64GetDatum(EMK_MAX_WORKERS)};
+	int			pids[EMK_LIVES];
+	int64		epochs[EMK_LIVES];
+	int			n;
+	bool		alone = true;
+
+	SPI_connect();
+	n = (int) Min(emk_spi_run(&holders_plan, args, NULL, false, 0), EMK_LIVES);
+	for (int i = 0; i < n; i++)
+	{
+		pids[i] = emk_spi_int4(i, 1, 0);
+		epochs[i] = emk_spi_int8(i, 2, -1);
+	}
+	for (int i = 0; i < n && alone; i++)
+	{
+		if (pids[i] == replaces && epochs[i] >= 0)
+		{
+			args[0] = Int64GetDatum(epochs[i]);
+			args[1] = Int16GetDatum(emk_setting_node());
+			emk_spi_run(&revoke_plan, args, NULL, false, 0);
+		}
+		else
+			alone = pids[i] == replaces || (epochs[i] >= 0 && is_revoked(epochs[i]));
+	}
+	SPI_finish();
+	return alone;
+}
+
+bool
+emk_lease_is_revoked(void)
+{
+	bool		revoked;
+
+	SPI_connect();
+	revoked = is_revoked(emk_send_epoch);
+	SPI_finish();
+	return revoked;
 }

@@ -17,6 +17,7 @@
 #define EMK_BACKOFF_MAX		(60 * USECS_PER_SEC)
 #define EMK_HEALTHY_RUN		(10 * USECS_PER_SEC)
 #define EMK_RETIRE_LIMIT	USECS_PER_SEC	/* who was told to finish and has not ended by then is cut */
+#define EMK_LIVES			64	/* so many processes that were replaced while they were frozen may hold a slot's lock beside its worker */
 
 typedef enum EmkSlotState
 {
@@ -25,7 +26,7 @@ typedef enum EmkSlotState
 	EMK_SLOT_RUNNING			/* pid and procno are those of a living process */
 } EmkSlotState;
 
-/* One worker of one database. All fields under EmkShared.lock, but `wake` and `heartbeat`. */
+/* One worker of one database. All fields under EmkShared.lock, but `wake`, `heartbeat` and `turns_by`. */
 typedef struct EmkSlot
 {
 	EmkSlotState state;
@@ -38,7 +39,10 @@ typedef struct EmkSlot
 	int64		since;			/* monotonic: start asked for, or running since */
 	int64		next_start;		/* monotonic */
 	int64		retire_since;	/* monotonic: told to finish and end; 0: not. The worker reads it without the lock. */
+	int			replaced;		/* pid: the last process that start_worker() found frozen here; 0: none */
+	bool		forget;			/* the launcher's handle is of that process: it is to be dropped */
 	TimestampTz started_at;
+	pg_atomic_uint64 turns_by;	/* monotonic: it turns again by then, or is busy, stopped or stuck; written by the worker alone */
 	pg_atomic_uint64 heartbeat; /* real time; written by the worker alone */
 	pg_atomic_uint32 wake;		/* somebody asked for a scan; set by committing backends, cleared by the worker */
 } EmkSlot;
@@ -88,12 +92,18 @@ typedef struct EmkStart
 	int			slot;
 	int			nslots;
 	uint32		ticket;
+	int			replaces;		/* pid: a process that was frozen in this slot; it is revoked first. 0: none */
 	uint32		board;			/* not preloaded: dsm segment that holds an EmkBoard */
 } EmkStart;
 
-/* Not preloaded: what a lone launcher and its workers tell each other; one writer a byte, so no lock. */
+/*
+ * Not preloaded: what a lone launcher and its workers tell each other; one writer a field, so no lock. A process that is not pid[] of
+ * its slot was replaced and writes no more.
+ */
 typedef struct EmkBoard
 {
+	volatile int pid[EMK_MAX_WORKERS];	/* by the worker that is in the slot */
+	pg_atomic_uint64 turns_by[EMK_MAX_WORKERS]; /* by the worker: see EmkSlot */
 	volatile char ended[EMK_MAX_WORKERS];	/* by the worker at its end: it was told to end */
 	volatile char retire[EMK_MAX_WORKERS];	/* by the launcher: the SIGTERM that comes means finish, then end */
 } EmkBoard;
@@ -101,6 +111,7 @@ typedef struct EmkBoard
 /* NULL when the library was not preloaded */
 extern EmkShared *emk_worker_shared;
 extern int	emk_guc_workers;
+extern int	emk_guc_frozen_after;	/* milliseconds */
 
 /* worker_state.c */
 extern void emk_worker_init_state(void);
@@ -118,6 +129,7 @@ extern void emk_worker_survive(void);	/* in startup_shmem(), when the memory is 
 /* launcher.c */
 extern void emk_worker_describe(BackgroundWorker *w, const char *type, const char *function, const EmkStart *start);
 extern int64 emk_worker_backoff(int fails);
+extern bool emk_worker_is_frozen(pg_atomic_uint64 *turns_by);	/* late by eventmkt.frozen_after */
 
 /* hook.c */
 extern void emk_worker_init_hook(void);

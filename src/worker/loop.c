@@ -347,7 +347,9 @@ emk_worker_loop(int slot, int slots)
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) pgstat_report_stat(false);	/* at most once a second; autovacuum goes by it */
 		emk_worker_keep_wake();
-		woken = emk_send_wait((long) Min((us + 999) / 1000, SAFETY_POLL / 1000));
+		us = Min(us, SAFETY_POLL);
+		emk_worker_turns_within(us);
+		woken = emk_send_wait((long) ((us + 999) / 1000));
 	}
 	if (emk_worker_may_drain())
 		emk_send_drain();

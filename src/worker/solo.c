@@ -7,7 +7,7 @@
  *
  * SIGTERM ends it with its workers until the postmaster starts it again; SIGUSR2, sent by stop_worker(), ends it for good, after
  * its workers, which may finish what is open;
- * SIGHUP makes it forget its back-off.
+ * SIGHUP makes it forget its back-off; SIGINT, sent by start_worker(), makes it replace workers that are frozen (worker_main.c).
  */
 #include "postgres.h"
 
@@ -36,11 +36,13 @@ typedef struct Child
 	int64		started;
 	int64		next_start;
 	int			fails;
+	int			replaced;		/* pid of the last one that was frozen */
 } Child;
 
 static Child children[EMK_MAX_WORKERS];
 static EmkBoard *board;
 static volatile sig_atomic_t stop_for_good = false;
+static volatile sig_atomic_t replace_wanted = false;
 static int	wake_pids[EMK_MAX_WORKERS]; /* in a backend: whom to wake at commit */
 
 PGDLLEXPORT void emk_worker_solo_main(Datum arg);
@@ -51,6 +53,16 @@ handle_stop(SIGNAL_ARGS)
 	int			save_errno = errno;
 
 	stop_for_good = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+handle_replace(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	replace_wanted = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
 }
@@ -91,6 +103,7 @@ tend(EmkStart *start, int k, int64 now)
 	board->ended[k] = board->retire[k] = 0;
 	s.slot = k;
 	s.nslots = start->nslots;
+	s.replaces = c->replaced;
 	emk_worker_describe(&w, EMK_WORKER_TYPE, "emk_worker_main", &s);
 	w.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&w, &c->handle))
@@ -109,6 +122,30 @@ make_board(EmkStart *start)
 	start->board = dsm_segment_handle(seg);
 	board = dsm_segment_address(seg);
 	memset(board, 0, sizeof(EmkBoard));
+	for (int k = 0; k < EMK_MAX_WORKERS; k++)
+		pg_atomic_init_u64(&board->turns_by[k], 0);
+}
+
+/* Gives up the workers that are frozen: the next turn starts others. */
+static void
+replace_frozen(void)
+{
+	for (int k = 0; k < EMK_MAX_WORKERS; k++)
+	{
+		Child	   *c = &children[k];
+		pid_t		pid;
+
+		if (c->handle == NULL || !emk_worker_is_frozen(&board->turns_by[k]) ||
+			GetBackgroundWorkerPid(c->handle, &pid) != BGWH_STARTED)
+			continue;
+		board->pid[k] = 0;
+		pg_atomic_write_u64(&board->turns_by[k], 0);
+		kill(pid, SIGTERM);
+		pfree(c->handle);
+		c->handle = NULL;
+		c->replaced = pid;
+		c->fails = c->next_start = 0;
+	}
 }
 
 static void
@@ -174,6 +211,7 @@ emk_worker_solo_main(Datum arg)
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGUSR2, handle_stop);
+	pqsignal(SIGINT, handle_replace);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	MemoryContextSwitchTo(TopMemoryContext);
@@ -193,6 +231,11 @@ emk_worker_solo_main(Datum arg)
 				children[k].fails = children[k].next_start = 0;
 			if (start.nslots != emk_guc_workers)
 				renumber(&start);
+		}
+		if (replace_wanted)
+		{
+			replace_wanted = false;
+			replace_frozen();
 		}
 		if (now >= next_look)
 		{

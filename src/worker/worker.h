@@ -38,6 +38,13 @@ extern void emk_send_stop(void);
 struct EmkOutbox;
 extern bool emk_send_reserve(int32 endpoint_id);
 extern int64 emk_send_lease(void);	/* 0 outside a sending worker */
+
+/*
+ * lease.c, in a transaction with a snapshot. alone: no other process holds our slot but such as were revoked; `replaces`, the pid of one that
+ * start_worker() found frozen, is revoked here. is_revoked: our own epoch was.
+ */
+extern bool emk_lease_alone(int slot, int replaces);
+extern bool emk_lease_is_revoked(void);
 extern void emk_send_adopt(const struct EmkOutbox *rows, int n);
 
 /*
@@ -48,6 +55,7 @@ extern void emk_send_adopt(const struct EmkOutbox *rows, int n);
  * may_drain: once go_on was false: a planned stop, what is open may be finished.
  */
 extern bool emk_worker_go_on(void);
+extern void emk_worker_turns_within(int64 us);	/* before it sleeps: who is late for that by eventmkt.frozen_after is frozen */
 extern bool emk_worker_may_drain(void);
 extern bool emk_worker_take_wake(bool latch);
 extern void emk_worker_keep_wake(void);
@@ -86,6 +94,7 @@ typedef struct EmkWorkerInfo
 	int			pid;
 	TimestampTz started_at;
 	TimestampTz heartbeat;
+	bool		frozen;			/* late for its next turn by eventmkt.frozen_after; not known without preload */
 } EmkWorkerInfo;
 typedef struct EmkWorkerState
 {

@@ -4,8 +4,12 @@
  * Rules: SIGTERM is die(), so pg_terminate_backend() and DROP DATABASE ... WITH FORCE end the worker in the middle of a
  * statement; the exit code is 1. The first SIGTERM of a planned stop (emk_worker_retire) only asks it to finish: it takes no
  * new work, lets open transfers be answered for a moment (emk_send_drain), and leaves with 0. When the extension is gone the
- * worker leaves without a word. One worker a slot: a session lock that only we take stands behind the bookkeeping. The session
- * is pinned: what ALTER ROLE or ALTER DATABASE set does not reach our statements.
+ * worker leaves without a word. One worker a slot: a session lock that only we take stands behind the bookkeeping; those who were
+ * replaced while they were frozen hold one besides, with the number of another life, until they end. The session is pinned: what
+ * ALTER ROLE or ALTER DATABASE set does not reach our statements.
+ *
+ * A worker that was replaced finds a SIGTERM when it goes on. It may still end a transaction or take an answer before it sees it;
+ * what it then settles or claims is refused, because its rows are not under its epoch any more or its epoch is revoked (lease.c).
  */
 #include "postgres.h"
 
@@ -49,7 +53,8 @@ PGDLLEXPORT void emk_worker_main(Datum arg);
 static void
 worker_sigterm(SIGNAL_ARGS)
 {
-	bool		planned = my_slot != NULL ? my_slot->retire_since != 0 : board != NULL && board->retire[me.slot];
+	bool		planned = my_slot != NULL ? my_slot->pid == MyProcPid && my_slot->retire_since != 0 :
+	board != NULL && board->pid[me.slot] == MyProcPid && board->retire[me.slot];
 
 	told_to_end = true;
 	if (planned && !retiring)
@@ -76,7 +81,7 @@ worker_sigint(SIGNAL_ARGS)
 static void
 worker_sigquit(SIGNAL_ARGS)
 {
-	if (my_slot != NULL)
+	if (my_slot != NULL && my_slot->pid == MyProcPid)
 		my_slot->quit = true;
 	_exit(2);
 }
@@ -100,6 +105,11 @@ release_slot(int code, Datum arg)
 	int64		now = emk_clock_monotonic();
 
 	LWLockAcquire(s->lock, LW_EXCLUSIVE);
+	if (my_slot->state != EMK_SLOT_RUNNING || my_slot->pid != MyProcPid)
+	{
+		LWLockRelease(s->lock); /* it was replaced: the slot is another's */
+		return;
+	}
 	if (told_to_end || now - my_slot->since >= EMK_HEALTHY_RUN)
 		my_slot->fails = my_slot->crashes = 0;
 	else
@@ -138,6 +148,7 @@ claim_slot(void)
 		slot->quit = false;
 		slot->started_at = emk_clock_real();
 		pg_atomic_write_u64(&slot->heartbeat, (uint64) slot->started_at);
+		pg_atomic_write_u64(&slot->turns_by, (uint64) slot->since);
 		pg_atomic_write_u32(&slot->wake, 1);
 	}
 	LWLockRelease(s->lock);
@@ -150,7 +161,11 @@ claim_slot(void)
 static void
 write_board(int code, Datum arg)
 {
-	board->ended[me.slot] = told_to_end;
+	if (board->pid[me.slot] == MyProcPid)
+	{
+		board->ended[me.slot] = told_to_end;
+		pg_atomic_write_u64(&board->turns_by[me.slot], 0);
+	}
 	board = NULL;				/* a signal may come when the segment is gone */
 }
 
@@ -163,6 +178,8 @@ find_board(void)
 		proc_exit(0);			/* our launcher is gone */
 	dsm_pin_mapping(seg);
 	board = dsm_segment_address(seg);
+	board->pid[me.slot] = MyProcPid;
+	emk_worker_turns_within(0);
 	before_shmem_exit(write_board, (Datum) 0);
 }
 
@@ -208,6 +225,8 @@ check_database(void)
 	is_gone = !OidIsValid(get_extension_oid("eventmkt", true)) || !emk_setting_initialized() || emk_owner_oid() != me.owner;
 	if (!is_gone)
 		reason = emk_worker_paused();
+	if (!is_gone && reason == NULL && emk_send_lease() != 0)
+		is_gone = emk_lease_is_revoked();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	last_check = emk_clock_monotonic();
@@ -246,6 +265,17 @@ emk_worker_paused(void)
 	return NULL;
 }
 
+void
+emk_worker_turns_within(int64 us)
+{
+	int64		by = emk_clock_monotonic() + us;
+
+	if (my_slot != NULL && my_slot->pid == MyProcPid)
+		pg_atomic_write_u64(&my_slot->turns_by, (uint64) by);
+	else if (board != NULL && board->pid[me.slot] == MyProcPid)
+		pg_atomic_write_u64(&board->turns_by[me.slot], (uint64) by);
+}
+
 bool
 emk_worker_go_on(void)
 {
@@ -257,8 +287,9 @@ emk_worker_go_on(void)
 		ProcessConfigFile(PGC_SIGHUP);
 		last_check = 0;
 	}
-	if (my_slot != NULL)
+	if (my_slot != NULL && my_slot->pid == MyProcPid)
 		pg_atomic_write_u64(&my_slot->heartbeat, (uint64) emk_clock_real());
+	emk_worker_turns_within(0);
 	if (emk_clock_monotonic() - last_check >= CHECK_EVERY)
 		check_database();
 	return !is_gone && pause_reason == NULL && !retiring;
@@ -298,6 +329,7 @@ emk_worker_is_gone(void)
 static void
 idle(void)
 {
+	emk_worker_turns_within(POLL_MS * INT64CONST(1000));
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }
@@ -340,14 +372,22 @@ run_loop(void)
 static bool
 lock_slot(void)
 {
-	LOCKTAG		tag;
-	LockAcquireResult r;
+	bool		ours = false;
 
 	StartTransactionCommand();
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, NamespaceRelationId, me.slot, 7);
-	r = LockAcquire(&tag, ExclusiveLock, true, true);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int life = 0; life < EMK_LIVES && !ours; life++)
+	{
+		LOCKTAG		tag;
+
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, NamespaceRelationId, life * EMK_MAX_WORKERS + me.slot, 7);
+		ours = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	}
+	/* two that come at once see each other: both leave, and one of them comes again */
+	ours = ours && emk_lease_alone(me.slot, me.replaces);
+	PopActiveSnapshot();
 	CommitTransactionCommand();
-	return r != LOCKACQUIRE_NOT_AVAIL;
+	return ours;
 }
 
 /* Not preloaded: committing backends find our pid in the settings. */

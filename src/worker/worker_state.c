@@ -52,6 +52,7 @@ startup_shmem(void)
 			for (int k = 0; k < EMK_MAX_WORKERS; k++)
 			{
 				pg_atomic_init_u64(&emk_worker_shared->dbs[i].slots[k].heartbeat, 0);
+				pg_atomic_init_u64(&emk_worker_shared->dbs[i].slots[k].turns_by, 0);
 				pg_atomic_init_u32(&emk_worker_shared->dbs[i].slots[k].wake, 0);
 			}
 		emk_worker_survive();
@@ -83,6 +84,7 @@ emk_worker_entry(Oid db, bool make)
 	{
 		spare->slots[k].fails = spare->slots[k].crashes = 0;
 		spare->slots[k].next_start = 0;
+		spare->slots[k].replaced = 0;
 	}
 	return spare;
 }
