@@ -49,6 +49,14 @@ SELECT public.tell('pair', 'A', 3.5, 3);
 SELECT public.tell('chain', 'A', 17, 18.6);
 SELECT eventmkt.run_due() > 0 AS ran;
 SELECT profile_id, extract(epoch FROM due_at - t0) / 3600 AS due FROM eventmkt_data.pending_trigger, public.base WHERE profile_id IN ('pair', 'chain') ORDER BY 1, 2;
+-- a late start that belongs to a decided series, with one folded in that does not, beside a run that waits and begins within that one's delay: one run
+SELECT public.tell('taken', 'A', 15);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('taken', 'A', 20.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('taken', 'A', 16.8, 18.7);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT profile_id, round(extract(epoch FROM started_at - t0) / 3600, 1) AS started, round(extract(epoch FROM due_at - t0) / 3600, 1) AS due FROM eventmkt_data.pending_trigger, public.base WHERE profile_id = 'taken';
 -- cancelled, begun anew from what was folded in, cancelled again: the third start is not lost
 SELECT public.tell('thrice', 'A', 18.5, 19, 20);
 SELECT eventmkt.run_due() > 0 AS ran;

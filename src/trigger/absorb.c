@@ -169,23 +169,18 @@ ask(EmkRun *const *runs, int n, Known *known)
 
 /*
  * A run that is no beginning ends here without a row. Of ignore and replace later starts may be folded into it: the first of them
- * that lies after the series begins in its place, and is asked about in turn.
+ * that lies after the series begins as if it came now, since another run may wait that is to have it, and is asked about in turn.
  */
-static EmkRun *
+static void
 absorb(EmkTake *t, EmkRun *run, const Known *k)
 {
 	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
-	EmkRun	   *next;
 
 	if (run->gone || !belongs(t, run, rule, k))
-		return NULL;
+		return;
 	run->gone = true;
-	if (rule == NULL || k->series == DT_NOBEGIN || rule->lapse)
-		return NULL;
-	next = emk_trigger_restart(NULL, rule, run, emk_clock_subtract(k->series, &rule->look_back), t->now);
-	if (next != NULL)
-		emk_trigger_add(t, next);
-	return next;
+	if (rule != NULL && k->series != DT_NOBEGIN && !rule->lapse)
+		emk_trigger_begin_again(t, rule, run, emk_clock_subtract(k->series, &rule->look_back));
 }
 
 /* Does a late start, of ignore or replace and older than the run that waits, lie in a series that was decided? */
@@ -213,16 +208,11 @@ emk_trigger_absorb(EmkTake *t)
 	while (asked.n > 0)
 	{
 		Known	   *known = palloc(sizeof(Known) * asked.n);
-		EmkRuns		next = {0};
 
 		ask(asked.v, asked.n, known);
+		t->fresh = (EmkRuns) {0};
 		for (int i = 0; i < asked.n; i++)
-		{
-			EmkRun	   *again = absorb(t, asked.v[i], &known[i]);
-
-			if (again != NULL)
-				emk_trigger_push(&next, again);
-		}
-		asked = next;
+			absorb(t, asked.v[i], &known[i]);
+		asked = t->fresh;
 	}
 }

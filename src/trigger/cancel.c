@@ -57,23 +57,10 @@ cancels(const EmkTake *t, const EmkRule *rule, const EmkItem *item)
 static void
 end_run(EmkTake *t, EmkRun *run, const EmkRule *rule, const EmkItem *item, bool key_absent)
 {
-	EmkItem		again;
-
 	run->gone = true;
 	emk_trigger_decide(t->decisions, run, rule, "cancelled", "cancelled_by",
 					   emk_trigger_cancel_facts(item->event_id, item->name, item->occurred_at, key_absent));
-	if (run->last_at <= item->occurred_at || rule->on_repeat == EMK_REPEAT_DEBOUNCE ||
-		!emk_trigger_next_start(t->history, rule, run, item->occurred_at, &again))
-		return;
-	emk_trigger_start(t, rule, &again, run->key);
-	/* what else was folded into it may begin anew yet */
-	for (EmkRun *r = emk_trigger_walk(t, run->profile_id, rule->rule_id, NULL); r != NULL;
-		 r = emk_trigger_walk(t, run->profile_id, rule->rule_id, r))
-		if (r->slot == 0 && strcmp(r->key, run->key) == 0 && r->last_at < Min(run->last_at, r->due_at))
-		{
-			r->last_at = Min(run->last_at, r->due_at);
-			r->dirty = true;
-		}
+	emk_trigger_begin_again(t, rule, run, item->occurred_at);
 }
 
 void

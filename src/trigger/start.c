@@ -232,6 +232,26 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 		join(t, run, own, item);
 }
 
+void
+emk_trigger_begin_again(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after)
+{
+	EmkItem		again;
+
+	if (run->last_at <= after || rule->on_repeat == EMK_REPEAT_DEBOUNCE || rule->on_repeat == EMK_REPEAT_PARALLEL ||
+		!emk_trigger_next_start(t->history, rule, run, after, &again))
+		return;
+	emk_trigger_start(t, rule, &again, run->key);
+	/* what else was folded into it may begin anew yet */
+	for (EmkRun *r = emk_trigger_walk(t, run->profile_id, rule->rule_id, NULL); r != NULL;
+		 r = emk_trigger_walk(t, run->profile_id, rule->rule_id, r))
+		if ((r->slot == 0 || r->event_id == again.event_id) && strcmp(r->key, run->key) == 0 &&
+			r->last_at < Min(run->last_at, r->due_at))
+		{
+			r->last_at = Min(run->last_at, r->due_at);
+			r->dirty = true;
+		}
+}
+
 EmkRun *
 emk_trigger_restart(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now)
 {

@@ -46,6 +46,8 @@ extern bool emk_trigger_is_decided(EmkTake *t, const EmkRule *rule, const EmkIte
 
 /* start.c */
 extern void emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
+/* The first start after `after` that was folded into a run that is over begins as if it came now, and keeps what else was. */
+extern void emk_trigger_begin_again(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after);
 /* Of the starts of the rule only those fire that none follows within its delay */
 extern bool emk_trigger_debounces(const EmkRule *rule);
 extern void emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item);
