@@ -193,7 +193,8 @@ say_workers(ReturnSetInfo *rsinfo, const char *paused)
 		if (w->frozen)
 			detail = psprintf("%s, frozen: it should have turned long ago", detail);
 		say(rsinfo, st.n == 1 ? "worker" : psprintf("worker %d", w->slot + 1), w->frozen ? "error" : idle > STUCK ? "warn" : "ok", detail,
-			w->frozen ? "Run SELECT eventmkt.start_worker() to have another take its place; look at pg_stat_activity for what it waits for." :
+			w->frozen ? "Run SELECT eventmkt.start_worker() to have another take its place; look at pg_stat_activity for what it "
+			"waits for." :
 			idle > STUCK ? "Look at pg_stat_activity and pg_locks for what it waits for." : NULL);
 	}
 }

@@ -25,6 +25,7 @@
 #define CANCEL_BATCH 5000
 #define COUNTER_BITS 14			/* of an id: the place in its batch */
 #define YEARS_AHEAD (UINT64CONST(10) * 365 * 86400 * 1000)	/* milliseconds; an id from later was made by somebody else */
+#define CLOCK_STEP	1000		/* microseconds; keeping a clock right comes to that in seconds, and asking costs one look at an index */
 
 static EmkPlan insert_plan = {
 	"INSERT INTO eventmkt_data.delivery (id, node, run_id, rule_id, rule, rule_version, profile_id, key, endpoint_id, status, "
@@ -82,22 +83,28 @@ time_of(const pg_uuid_t *id, uint64 now)
 
 /*
  * Ids for new deliveries, of version 7: real time, the place in the batch, 48 random bits. They rise: within a batch, from one to the
- * next, and beyond what the table held when this process made its first, whatever the clock of the machine did.
+ * next, and beyond what the table held when this process made its first, or its first since the clock of the machine was set back.
  */
 static void
 make_ids(EmkOutbox *rows, int n)
 {
 	static uint64 last = 0;
+	static int64 lead = 0;		/* of the wall clock over the monotonic one, when the table was asked */
+	int64		lead_now = emk_clock_real() - emk_clock_monotonic();
 	uint64		real = emk_clock_real() + ((uint64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
 	uint64		begun;
 	uint8		random[64 * 6];
 
-	if (last == 0 && emk_spi_run(&newest_plan, NULL, NULL, false, 1) == 1)
+	/* who was idle while the clock was set back knows nothing of the ids that others made before that */
+	if ((last == 0 || lead - lead_now > CLOCK_STEP) && emk_spi_run(&newest_plan, NULL, NULL, false, 1) == 1)
 	{
 		bool		isnull;
+		uint64		newest = time_of(DatumGetUUIDP(emk_spi_datum(0, 1, &isnull)), real);
 
-		last = time_of(DatumGetUUIDP(emk_spi_datum(0, 1, &isnull)), real);
+		last = Max(last, newest);
 	}
+	if (lead == 0 || lead - lead_now > CLOCK_STEP || lead_now > lead)
+		lead = lead_now;
 	begun = Max(real, last + 1);
 	last = begun + (n >> COUNTER_BITS);
 	for (int i = 0; i < n; i++)

@@ -63,7 +63,7 @@ static EmkPlan forget_plan = {
 	"FOR UPDATE OF l SKIP LOCKED) AS y WHERE g.node OPERATOR(pg_catalog.=) $3 AND g.lease OPERATOR(pg_catalog.=) y.lease "
 	"AND g.chunk OPERATOR(pg_catalog.=) y.chunk", 4, {INT8ARRAYOID, OIDOID, INT2OID, OIDOID}
 };
-/* Who else holds a lock of our slot, and the low half of the epoch of each; $1: database, $2: the class of epochs, $3 and $4: slot, of how many */
+/* Who else holds a lock of our slot, and the low half of the epoch of each; $2: the class of epochs, $3, $4: slot, of how many */
 static EmkPlan holders_plan = {
 	"SELECT h.pid, (SELECT l.objid::pg_catalog.int8 FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' "
 	"AND l.granted AND l.database OPERATOR(pg_catalog.=) $1 AND l.classid OPERATOR(pg_catalog.=) $2 "

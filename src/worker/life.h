@@ -17,7 +17,7 @@
 #define EMK_BACKOFF_MAX		(60 * USECS_PER_SEC)
 #define EMK_HEALTHY_RUN		(10 * USECS_PER_SEC)
 #define EMK_RETIRE_LIMIT	USECS_PER_SEC	/* who was told to finish and has not ended by then is cut */
-#define EMK_LIVES			64	/* so many processes that were replaced while they were frozen may hold a slot's lock beside its worker */
+#define EMK_LIVES			64	/* so many that were replaced while they were frozen may hold the lock of a slot beside its worker */
 
 typedef enum EmkSlotState
 {

@@ -348,6 +348,17 @@ emk_peer_sent(EmkPeer *p, int64 mono)
 
 /* ---- health ---- */
 
+/* Its last answers are by a clock that was set back by so much. */
+void
+emk_peer_clock_back(EmkPeer *p, int64 by)
+{
+	if (p->last_failure != 0)
+		p->last_failure -= by;
+	if (p->last_success != 0)
+		p->last_success -= by;
+	p->dirty = true;
+}
+
 void
 emk_peer_learn(EmkPeer *p, const EmkSend *s, TimestampTz now)
 {

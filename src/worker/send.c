@@ -252,6 +252,7 @@ answered(EmkSend *s, int status, int64 latency_us, const char *error, const char
 	s->status = status;
 	s->latency_us = latency_us;
 	s->peer->slow = latency_us >= FAST || (s->peer->slow && status == 0);
+	s->lead = t.real - emk_clock_monotonic();
 	s->plan = emk_retry_plan(&t);
 	if (status == 0)
 		s->error = MemoryContextStrdup(s->context, error[0] ? error : "no answer");
@@ -487,6 +488,36 @@ clock_step(int64 *lead)
 	return clock_lead != 0 && clock_lead - *lead > CLOCK_STEP ? clock_lead - *lead : 0;
 }
 
+void
+emk_send_clock_back(EmkSend *s)
+{
+	int64		lead = emk_clock_real() - emk_clock_monotonic();
+
+	if (s->plan.verdict == EMK_TRY_RETRY && s->lead - lead > CLOCK_STEP)
+		s->plan.next -= s->lead - lead;
+	s->lead = lead;
+}
+
+/*
+ * What waits for a retry by a clock that was set back: by `back` just now; or, when this worker knows of no earlier time, before it
+ * came: then an endpoint failed at a time that is still to come.
+ */
+static void
+clock_was_set_back(int64 back, TimestampTz now)
+{
+	for (int i = 0; i < emk_peer_count; i++)
+	{
+		EmkPeer    *p = emk_peers[i];
+		int64		by = clock_lead == 0 ? p->last_failure - now : back;
+
+		if (by <= CLOCK_STEP)
+			continue;
+		emk_claim_clock_back(&p, 1, by, now);
+		emk_peer_clock_back(p, by);
+		polled_at = 0;
+	}
+}
+
 /* One transaction: settles, then claims. Returns how many deliveries it claimed. */
 static int
 work(int64 mono, bool scan, int *settled)
@@ -506,11 +537,8 @@ work(int64 mono, bool scan, int *settled)
 	emk_peer_refresh();
 	offset = emk_clock_offset();
 	now = emk_clock_now();
-	if (back > 0 && emk_setting_is_home())
-	{
-		emk_claim_clock_back(emk_peers, emk_peer_count, back, now);
-		polled_at = 0;
-	}
+	if ((back > 0 || clock_lead == 0) && emk_setting_is_home())
+		clock_was_set_back(back, now);
 	stage = EMK_STAGE_SETTLE;
 	*settled = emk_settle_done(mono, now);
 	end_stage();

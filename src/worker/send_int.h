@@ -98,6 +98,7 @@ typedef struct EmkSend
 	TimestampTz sent_at;		/* real time */
 	int64		sent_mono;
 	/* outcome */
+	int64		lead;			/* of the wall clock over the monotonic one, when the plan was made */
 	EmkTryPlan	plan;
 	int			status;
 	int64		latency_us;
@@ -120,6 +121,7 @@ extern int	emk_send_spare(void);	/* slots that nothing holds */
 extern int	emk_send_lookups(void);	/* name look-ups that may hold a thread, those about to begin included */
 extern void emk_send_add_lookup(void);	/* one more, until the next count */
 extern double emk_send_random(void);
+extern void emk_send_clock_back(EmkSend *send);	/* its plan was made by a clock that was set back since: it comes nearer by as much */
 
 /*
  * birth.c. count: reservations and adopted slots; take: drops the reservations and says whether there are adopted slots, whose
@@ -141,6 +143,7 @@ extern void emk_peer_spend(EmkPeer *peer, int n);
 /* What was paid for is sent now (monotonic). */
 extern void emk_peer_sent(EmkPeer *peer, int64 mono);
 extern bool emk_peer_is_cold(const EmkPeer *peer, int64 mono);	/* its next request begins with a look-up of its host */
+extern void emk_peer_clock_back(EmkPeer *peer, int64 by);	/* microseconds */
 extern void emk_peer_learn(EmkPeer *peer, const EmkSend *send, TimestampTz now);
 extern void emk_peer_write(int64 mono);		/* endpoint_state, disabling, NOTIFY; inside open SPI */
 extern void emk_peer_written(void);			/* after commit */

@@ -337,6 +337,8 @@ emk_settle_done(int64 mono, TimestampTz now)
 
 	if (n == 0)
 		return 0;
+	for (int i = 0; i < n; i++)
+		emk_send_clock_back(sends[i]);
 	store(sends, n, stored, now);
 	EMK_PAUSE_POINT("settle_stored");
 	decide(sends, n, stored, now);

@@ -40,8 +40,8 @@ extern bool emk_send_reserve(int32 endpoint_id);
 extern int64 emk_send_lease(void);	/* 0 outside a sending worker */
 
 /*
- * lease.c, in a transaction with a snapshot. alone: no other process holds our slot but such as were revoked; `replaces`, the pid of one that
- * start_worker() found frozen, is revoked here. is_revoked: our own epoch was.
+ * lease.c, in a transaction with a snapshot. alone: no other process holds our slot but such as were revoked; `replaces`, the pid of one
+ * that start_worker() found frozen, is revoked here. is_revoked: our own epoch was.
  */
 extern bool emk_lease_alone(int slot, int replaces);
 extern bool emk_lease_is_revoked(void);

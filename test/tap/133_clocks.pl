@@ -1,5 +1,6 @@
 # The clock of the machine jumps: three days ahead, an hour back, ten days back (R40). What is due is sent once each and within its rate
-# limit, what is new goes within seconds, retries keep their pace, a kill in between changes nothing. lib/clock.c
+# limit, what is new goes within seconds, retries keep their pace, also those not stored yet and those of a time without workers, ids
+# keep their order, a kill in between changes nothing. lib/clock.c
 # gives the server its time; the monotonic clock stays real.
 use strict;
 use warnings;
@@ -123,6 +124,48 @@ for my $back ([ 3600, 'an hour back', 2 ], [ 10 * 86400, 'ten days back', 3 ])
 	is(query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'"), $pid, "$what: the worker is the same");
 }
 
+# ---- a retry that was planned by the old clock but is not stored yet
+create_endpoint($node, 'late', $sink, '/hang/late', timeout => '1 s', schedule => '{2,2,2,2,2,2,2,2}');
+query("SELECT eventmkt.create_rule('late', on_event => 'Late', send_to => 'late')");
+{
+	my $session = $node->background_psql('postgres');
+	query("SELECT eventmkt.track('l1', 'Late')");
+	my $held = q{SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'late' AND status = 'in_flight'};
+	ok(wait_for_sql($node, $held, 1, 10), 'a request is under way');
+	$session->query_safe("BEGIN; SELECT 'locked' FROM eventmkt_data.delivery WHERE rule = 'late' FOR UPDATE");
+	sleep 3;	# its time is over, and its row cannot be written
+	is(query($held), 1, 'its answer is not stored');
+	jump(-5 * 86400);
+	sleep 6;
+	$session->query_safe('COMMIT');
+	$sink->mode('/hang/late', 'ok');
+	ok(wait_for_sql($node, $delivered->('late'), '1', 20), 'back by five days meanwhile: it is tried again all the same');
+	$session->quit;
+}
+
+# ---- back while no worker runs, and ids of a process that was idle meanwhile
+fail_one(4);
+is(query('SELECT eventmkt.stop_worker()'), 'stopped', 'the workers are stopped');
+create_endpoint($node, 'lane', $sink, '/ok/lane', ordered => 'true');
+query("SELECT eventmkt.create_rule('lane', on_event => 'Lane', max_lateness => '30 days', send_to => 'lane')");
+{
+	my $session = $node->background_psql('postgres');
+	my $put = sub { "SELECT eventmkt.track('p', 'Lane', '{\"n\": $_[0]}'); SELECT eventmkt.run_due()" };
+	$session->query_safe($put->(1));
+	jump(3600);
+	query($put->(2));
+	jump(-2 * 86400);
+	$session->query_safe($put->(3));
+	query($put->(4));
+	is(query("SELECT string_agg(body::jsonb #>> '{data,event,properties,n}', ' ' ORDER BY id) FROM eventmkt_data.delivery WHERE rule = 'lane'"), '1 2 3 4',
+		'back by two days: ids go on rising, in a process that was idle meanwhile too');
+	$session->quit;
+}
+is(query('SELECT eventmkt.start_worker()'), 'running', 'a worker again');
+keeps_pace('back by two days while no worker ran', 4);
+ok(wait_for_sql($node, $delivered->('lane'), '4', 20), 'and what waited in its order is delivered');
+$pid = query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'");
+
 # ---- leases: what a killed worker had in flight before another jump is taken up by the next one
 create_endpoint($node, 'slow', $sink, '/hang', timeout => '60 s', schedule => '{1,1,1}');
 query("SELECT eventmkt.create_rule('slow', on_event => 'Slow', send_to => 'slow')");
@@ -134,7 +177,7 @@ $sink->mode('/hang', 'ok');
 kill 'KILL', $pid;
 ok(wait_for_sql($node, $delivered->('slow'), '10', 20), 'back again by an hour, and killed: they are sent again');
 $sink->mode('/status/503', 'ok');
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule LIKE 'fails%' AND status = 'delivered'", '3', 60), 'what failed all the time is delivered as soon as it can be');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule LIKE 'fails%' AND status = 'delivered'", '4', 60), 'what failed all the time is delivered as soon as it can be');
 
 is(query("SELECT count(*) FROM eventmkt_data.pending_trigger"), 0, 'nothing waits');
 my %seen;
