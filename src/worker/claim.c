@@ -303,6 +303,33 @@ static EmkPlan back_plan = {
 	4, {INT4ARRAYOID, TIMESTAMPTZOID, INTERVALOID, INT2OID}
 };
 
+/* What was made at a time that is still to come waits from now on. */
+static EmkPlan unborn_plan = {
+	"UPDATE eventmkt_data.delivery AS d SET next_attempt_at = d.next_attempt_at OPERATOR(pg_catalog.-) "
+	"(d.created_at OPERATOR(pg_catalog.-) $2) FROM ("
+	"SELECT x.id FROM eventmkt_data.delivery x "
+	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) ANY ($1) AND x.waiting AND x.node OPERATOR(pg_catalog.=) $4 "
+	"AND x.next_attempt_at OPERATOR(pg_catalog.>) $2 AND x.next_attempt_at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+	"AND x.created_at OPERATOR(pg_catalog.>) ($2 OPERATOR(pg_catalog.+) $3) "
+	"FOR UPDATE SKIP LOCKED) AS y WHERE d.id OPERATOR(pg_catalog.=) y.id",
+	4, {INT4ARRAYOID, TIMESTAMPTZOID, INTERVALOID, INT2OID}
+};
+
+static void
+move_unborn(void *arg)
+{
+	emk_spi_run(&unborn_plan, arg, NULL, false, 0);
+}
+
+void
+emk_claim_unborn(EmkPeer **peers, int n, int64 step, TimestampTz now)
+{
+	Interval	iv = {.time = step};
+	Datum		args[4] = {peer_array(peers, n), TimestampTzGetDatum(now), IntervalPGetDatum(&iv), Int16GetDatum(emk_setting_node())};
+
+	(void) guarded(move_unborn, args);
+}
+
 static void
 move_back(void *arg)
 {

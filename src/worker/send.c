@@ -500,7 +500,7 @@ emk_send_clock_back(EmkSend *s)
 
 /*
  * What waits for a retry by a clock that was set back: by `back` just now; or, when this worker knows of no earlier time, before it
- * came: then an endpoint failed at a time that is still to come.
+ * came: then an endpoint failed, or a message was made, at a time that is still to come.
  */
 static void
 clock_was_set_back(int64 back, TimestampTz now)
@@ -516,6 +516,8 @@ clock_was_set_back(int64 back, TimestampTz now)
 		emk_peer_clock_back(p, by);
 		polled_at = 0;
 	}
+	if (clock_lead == 0 && emk_peer_count > 0)
+		emk_claim_unborn(emk_peers, emk_peer_count, CLOCK_STEP, now);
 }
 
 /* One transaction: settles, then claims. Returns how many deliveries it claimed. */

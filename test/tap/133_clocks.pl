@@ -188,6 +188,7 @@ my $unsafe = join "\n", grep { !/^unverified/ } split /\n/, check_safety($node, 
 is($unsafe, '', 'safety rule');
 is(violations($node), '', 'state machine');
 note sprintf 'after a jump: new work sent within %.2f s; a run that a jump made due %.2f s after it', @worst{qw(now jump)};
-unlike(slurp_file($node->logfile), qr/PANIC|TRAP|could not settle/, 'nothing bad in the log');
+# one row was locked by us
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|could not settle(?!.*55P03)/, 'nothing bad in the log');
 $node->stop;
 done_testing();
