@@ -47,3 +47,15 @@ WITH f AS (SELECT row_number() OVER (ORDER BY p.oid) - 1 AS i, p.proname, p.pror
 	AND (p.prosrc LIKE 'emk_analytics_%' OR p.prosrc = 'emk_deliver_plan_retry') AND p.prosrc !~ '_(in|out|recv)$')
 INSERT INTO seeds SELECT 'calls', byte(247) || byte(a.i) || byte(250) || decode(bytes, 'hex') || (SELECT string_agg(byte(e.i) || '\x0000', '' ORDER BY e.i) FROM f e WHERE e.proname ~ '_end$')
 	FROM f a, unnest('{20282443484463286129312b0705,000000000000000020dc0102030405,00200020012001200120012001}'::text[]) bytes WHERE a.proname ~ '_add$';
+-- each question asked six times of timelines in turn that have loose events behind them, of lists of names of their own, or one before their end;
+-- and of a timeline with one byte changed
+WITH f AS (SELECT row_number() OVER (ORDER BY p.oid) - 1 AS i, p.proname, p.proargtypes::oid[] AS types, p.proargnames FROM pg_proc p WHERE p.pronamespace = 'eventmkt'::regnamespace AND p.prokind = 'f'
+	AND p.pronargs <= 8 AND (p.prosrc LIKE 'emk_analytics_%' OR p.prosrc = 'emk_deliver_plan_retry') AND p.prosrc !~ '_(in|out|recv)$'),
+q AS (SELECT f.i, f.proname, f.types, string_agg(CASE a.type::regtype::text WHEN 'text[]' THEN '020001' WHEN 'integer' THEN '03' WHEN 'boolean' THEN '01' WHEN 'timestamp with time zone' THEN '20'
+		WHEN 'text' THEN CASE f.proargnames[a.n] WHEN 'mode' THEN '1300' WHEN 'zone' THEN '0600' WHEN 'pattern' THEN '0c00' ELSE '0000' END ELSE '00' END, '' ORDER BY a.n) AS args
+	FROM f, unnest(f.types) WITH ORDINALITY a(type, n) WHERE f.types[0] = 'eventmkt.timeline'::regtype GROUP BY 1, 2, 3)
+INSERT INTO seeds SELECT 'calls', decode(before, 'hex') || byte(q.i) || decode('83' || args || '0100010000', 'hex') FROM q,
+	unnest('{f90500fe08ff41,f90500fe0841c1f90501fe4941c1,f90500f90b01}'::text[]) before
+	UNION ALL SELECT 'calls', decode('f9050' || '0fc4100' || lpad(to_hex(k), 2, '0') || v, 'hex') || byte(q.i) || decode('0100020001', 'hex') FROM q, generate_series(0, 40) k, unnest('{ff,00}'::text[]) v
+		WHERE q.proname = 'count' AND cardinality(q.types) = 2
+	UNION ALL SELECT 'calls', byte(f.i) || decode(v, 'hex') FROM f, unnest('{010020e04000,0100e0ff20020101}'::text[]) v WHERE f.proname IN ('streak_add', 'sequence_add');
