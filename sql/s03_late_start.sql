@@ -64,6 +64,31 @@ SELECT public.tell('thrice', 'B', 18.7);
 SELECT eventmkt.run_due() > 0 AS ran;
 SELECT public.tell('thrice', 'B', 19.5);
 SELECT eventmkt.run_due() > 0 AS ran;
+-- one cancelled start told twice, the second time together with a newer one: that is not lost
+SELECT public.tell('again', 'A', 18.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('again', 'B', 18.7);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('again', 'A', 18.5, 19.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+-- a run that is moved back to an older start: what was folded into it and lies beyond its new due time has a message of its own
+SELECT public.tell('split', 'A', 18.5, 20);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('split', 'A', 17);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT profile_id, extract(epoch FROM started_at - t0) / 3600 AS started, extract(epoch FROM due_at - t0) / 3600 AS due FROM eventmkt_data.pending_trigger, public.base WHERE profile_id = 'split' ORDER BY 1, 2;
+-- a run that was cancelled before it began, then two more starts of one series, all told at once: one message
+SELECT public.tell('aside', 'B', 16);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT public.tell('aside', 'A', 16, 17, 18.5);
+SELECT eventmkt.run_due() > 0 AS ran;
+-- what a merged profile had done cancels a run of the survivor at once (S12)
+SELECT public.tell('survivor', 'A', 19);
+SELECT eventmkt.track(NULL, 'B', '{}', t0 + interval '19.5 hours', NULL, 'merged_b') IS NULL AS x FROM public.base;
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT eventmkt.identify('survivor', '{}', 'merged_b');
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT count(*) AS waiting FROM eventmkt_data.pending_trigger WHERE profile_id = 'survivor';
 SELECT eventmkt.advance_clock('10 hours') IS NOT NULL AS moved;
 SELECT eventmkt.run_due() > 0 AS ran;
 -- what was decided under an id that is merged into another since is decided (S12)

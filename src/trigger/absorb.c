@@ -169,7 +169,8 @@ ask(EmkRun *const *runs, int n, Known *known)
 
 /*
  * A run that is no beginning ends here without a row. Of ignore and replace later starts may be folded into it: the first of them
- * that lies after the series begins as if it came now, since another run may wait that is to have it, and is asked about in turn.
+ * that lies after the series, or after a start that was cancelled, begins as if it came now, since another run may wait that is to
+ * have it, and is asked about in turn.
  */
 static void
 absorb(EmkTake *t, EmkRun *run, const Known *k)
@@ -179,8 +180,8 @@ absorb(EmkTake *t, EmkRun *run, const Known *k)
 	if (run->gone || !belongs(t, run, rule, k))
 		return;
 	run->gone = true;
-	if (rule != NULL && k->series != DT_NOBEGIN && !rule->lapse)
-		emk_trigger_begin_again(t, rule, run, emk_clock_subtract(k->series, &rule->look_back));
+	if (rule != NULL && !rule->lapse)
+		emk_trigger_begin_again(t, rule, run, emk_clock_subtract(Max(k->series, run->started_at), &rule->look_back));
 }
 
 /* Does a late start, of ignore or replace and older than the run that waits, lie in a series that was decided? */

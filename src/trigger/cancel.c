@@ -53,9 +53,8 @@ cancels(const EmkTake *t, const EmkRule *rule, const EmkItem *item)
 	return result;
 }
 
-/* Ends a run; where a later start was folded into it (ignore, replace) that start begins a run of its own. */
-static void
-end_run(EmkTake *t, EmkRun *run, const EmkRule *rule, const EmkItem *item, bool key_absent)
+void
+emk_trigger_end_run(EmkTake *t, EmkRun *run, const EmkRule *rule, const EmkItem *item, bool key_absent)
 {
 	run->gone = true;
 	emk_trigger_decide(t->decisions, run, rule, "cancelled", "cancelled_by",
@@ -79,7 +78,7 @@ emk_trigger_cancel(EmkTake *t, const EmkRule *current, const EmkItem *item)
 			continue;
 		key = emk_rule_key(rule, item->properties);
 		if (key == NULL || strcmp(key, r->key) == 0)
-			end_run(t, r, rule, item, key == NULL);
+			emk_trigger_end_run(t, r, rule, item, key == NULL);
 	}
 }
 

@@ -1,7 +1,7 @@
 /*
  * follow.c: a profile was merged into another: its live runs and deliveries follow (S12). Of two runs of one rule and key the
  * older stays and takes the other's start as it would have taken the event. Events are not touched: they keep the id they came
- * with, and readers ask for all ids of a profile. Every moved run is woken, so its gates are asked over the joined history.
+ * with, and readers ask for all ids of a profile. The runs of both are woken, so their gates are asked over the joined history.
  */
 #include "postgres.h"
 
@@ -85,14 +85,37 @@ rival(EmkTake *t, const char *profile_id, const EmkRun *of)
 	return NULL;
 }
 
-/* Has this pass the row of a run already? */
-static bool
-is_known(const EmkTake *t, EmkRun *run)
+/* Has this pass the row of a run already? NULL: no */
+static EmkRun *
+known_run(const EmkTake *t, EmkRun *run)
 {
 	for (int i = 0; i < t->runs.n; i++)
 		if (t->runs.v[i]->stored && ItemPointerEquals(&t->runs.v[i]->tid, &run->tid))
-			return true;
-	return false;
+			return t->runs.v[i];
+	return NULL;
+}
+
+/* Has the gates asked over the joined history. */
+static void
+wake(const EmkTake *t, EmkRun *run)
+{
+	run->wake_at = run->held ? run->wake_at : Min(run->wake_at, t->now);
+	run->dirty = true;
+}
+
+/* A run of the survivor: what the other one did can have cancelled it. */
+static void
+stay(EmkTake *t, EmkRun *run)
+{
+	EmkRun	   *known = known_run(t, run);
+	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
+
+	if (known == NULL)
+		emk_trigger_add(t, run);
+	else
+		run = known;
+	if (!run->gone && rule != NULL && rule->nunless > 0)
+		wake(t, run);
 }
 
 /* Moves one run to the canonical profile, or folds it into the run that is there. */
@@ -108,8 +131,7 @@ move_run(EmkTake *t, EmkRun *run, const char *into)
 	if (other == NULL || rule == NULL)
 	{
 		run->profile_id = into;
-		run->dirty = true;
-		run->wake_at = run->held ? run->wake_at : Min(run->wake_at, t->now);
+		wake(t, run);
 		emk_trigger_add(t, run);
 		return;
 	}
@@ -155,14 +177,11 @@ emk_trigger_merge(EmkTake *t, const EmkItem *item)
 	}
 	emk_spi_run(&deliveries_plan, args, NULL, false, 0);
 	from = load_runs(item->raw_id);
-	if (from.n == 0)
-		return;
 	/* of the canonical profile the batch may have some runs already; load the others */
 	there = load_runs(item->profile_id);
 	for (int i = 0; i < there.n; i++)
-		if (!is_known(t, there.v[i]))
-			emk_trigger_add(t, there.v[i]);
+		stay(t, there.v[i]);
 	for (int i = 0; i < from.n; i++)
-		if (!is_known(t, from.v[i]))	/* merged, undone and merged again */
+		if (known_run(t, from.v[i]) == NULL)	/* merged, undone and merged again */
 			move_run(t, from.v[i], item->profile_id);
 }

@@ -34,6 +34,15 @@ static EmkPlan reached_plan = {
 	4, {TEXTARRAYOID, INT4OID, TEXTOID, INT4OID}
 };
 
+/* the newest that could cancel, first */
+static EmkPlan cancels_plan = {
+	"SELECT e.event_id, e.name, e.properties, e.occurred_at, e.depth FROM eventmkt_data.event e "
+	"WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND e.occurred_at OPERATOR(pg_catalog.>=) $2 "
+	"AND (e.name OPERATOR(pg_catalog.=) ANY ($3) OR '*' OPERATOR(pg_catalog.=) ANY ($3) AND e.depth OPERATOR(pg_catalog.=) 0) "
+	"AND e.conflict_of IS NULL ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT 1000",
+	3, {TEXTARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID}
+};
+
 static Datum
 ids_of(const char *profile_id)
 {
@@ -319,6 +328,28 @@ emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 	return k;
 }
 
+int
+emk_trigger_starts_in(EmkHistory *h, const EmkRule *rule, const EmkRun *run, TimestampTz from, EmkItem **out)
+{
+	TimestampTz opens = from;
+	TimestampTz complete_to;
+	Jsonb	   *traits = h != NULL ? NULL : emk_profile_traits(run->profile_id);
+	int			first = 0;
+	int			n;
+
+	if (rule->at_least > 1)
+	{
+		opens = rule->within ? emk_clock_subtract(from, rule->within) : DT_NOBEGIN;
+		n = find_edges(h, rule, run->profile_id, run->key, traits, opens, run->last_at, out, &complete_to);
+	}
+	else
+		n = matching(h, rule, run->profile_id, run->key, traits, opens, run->last_at, out, &complete_to);
+	while (first < n && (*out)[first].occurred_at < from)
+		first++;
+	*out += first;
+	return n - first;
+}
+
 /*
  * A start that the same cancelling event would reach through the look-back is no new beginning, nor is one before the run's
  * own; with at_least only an event at which the count is reached is a start.
@@ -326,25 +357,47 @@ emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 bool
 emk_trigger_next_start(EmkHistory *h, const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out)
 {
-	TimestampTz from = Max(emk_clock_add(after, &rule->look_back), run->started_at) + 1;
-	TimestampTz opens = from;
-	TimestampTz complete_to;
-	Jsonb	   *traits = h != NULL ? NULL : emk_profile_traits(run->profile_id);
-	EmkItem    *all;
-	int			n;
+	EmkItem    *starts;
 
-	if (rule->at_least > 1)
-		opens = rule->within ? emk_clock_subtract(from, rule->within) : DT_NOBEGIN;
-	if (rule->at_least > 1)
-		n = find_edges(h, rule, run->profile_id, run->key, traits, opens, run->last_at, &all, &complete_to);
-	else
-		n = matching(h, rule, run->profile_id, run->key, traits, opens, run->last_at, &all, &complete_to);
-	for (int i = 0; i < n; i++)
-		if (all[i].occurred_at >= from)
-		{
-			*out = all[i];
+	if (emk_trigger_starts_in(h, rule, run, Max(emk_clock_add(after, &rule->look_back), run->started_at) + 1, &starts) == 0)
+		return false;
+	*out = starts[0];
+	return true;
+}
+
+bool
+emk_trigger_was_cancelled(const EmkRule *rule, const EmkRun *run, EmkItem *out, bool *key_absent)
+{
+	Datum	   *names = palloc(sizeof(Datum) * (rule->nunless + 1));
+	Datum		args[3];
+	uint64		n;
+
+	if (rule->nunless == 0)
+		return false;
+	for (int i = 0; i < rule->nunless; i++)
+		names[i] = CStringGetTextDatum(rule->unless[i]);
+	args[0] = ids_of(run->profile_id);
+	args[1] = TimestampTzGetDatum(emk_clock_subtract(run->started_at, &rule->look_back));
+	args[2] = emk_spi_array(names, NULL, rule->nunless, TEXTOID);
+	n = emk_spi_run(&cancels_plan, args, NULL, false, 0);
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		depth = emk_spi_datum(i, 5, &isnull);
+		char	   *key;
+
+		memset(out, 0, sizeof(*out));
+		out->depth = isnull ? 0 : DatumGetInt16(depth);
+		out->event_id = emk_spi_int8(i, 1, 0);
+		out->name = emk_spi_text(i, 2);
+		out->properties = DatumGetJsonbPCopy(emk_spi_datum(i, 3, &isnull));
+		out->occurred_at = DatumGetTimestampTz(emk_spi_datum(i, 4, &isnull));
+		key = emk_rule_key(rule, out->properties);
+		*key_absent = key == NULL;
+		if ((key == NULL || strcmp(key, run->key) == 0) &&
+			emk_rule_cancels(rule, out->name, out->depth, out->properties, &(char *) {NULL}))
 			return true;
-		}
+	}
 	return false;
 }
 

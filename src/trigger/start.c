@@ -3,7 +3,8 @@
  *
  *   no run                        → begin()
  *   a run, event after its due_at → the run is set aside, begin()
- *   a run, event before it        → move_back() where the older event decides and was not decided before, else nothing
+ *   a run, event before it        → move_back() where the older event decides and was not decided before, else nothing; what was
+ *                                   folded in and lies beyond the new due time: split()
  *   a run, event so long before it that it was over when the run began → begin(), beside it
  *   a run, event before it that another live run's series has or begins with (ignore, replace) → that run's business
  *   a run, event within it        → refresh() by on_repeat
@@ -109,7 +110,7 @@ begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int
 
 /* An older event than the run's start: it decides for ignore (all) and replace (start and due time). */
 static void
-move_back(EmkRun *run, const EmkRule *rule, const EmkItem *item)
+set_back(EmkRun *run, const EmkRule *rule, const EmkItem *item)
 {
 	run->started_at = item->occurred_at;
 	if (rule->on_repeat == EMK_REPEAT_IGNORE)
@@ -143,6 +144,67 @@ open_run(EmkTake *t, const char *profile_id, const EmkRule *rule, const char *ke
 	return NULL;
 }
 
+/* A start that was folded into a run begins as if it came now; what else was may begin anew yet, up to `last_at`. */
+static void
+unfold(EmkTake *t, const EmkRule *rule, const EmkItem *start, const char *key, TimestampTz last_at)
+{
+	emk_trigger_start(t, rule, start, key);
+	for (EmkRun *r = emk_trigger_walk(t, start->profile_id, rule->rule_id, NULL); r != NULL;
+		 r = emk_trigger_walk(t, start->profile_id, rule->rule_id, r))
+		if ((r->slot == 0 || r->event_id == start->event_id) && strcmp(r->key, key) == 0 && r->last_at < Min(last_at, r->due_at))
+		{
+			r->last_at = Min(last_at, r->due_at);
+			r->dirty = true;
+		}
+}
+
+/* A run that was moved back: what had been folded into it and lies beyond its new due time is a series of its own. */
+static void
+split(EmkTake *t, EmkRun *run, const EmkRule *own, const EmkItem *first)
+{
+	TimestampTz last_at = run->last_at;
+	EmkItem    *starts;
+	int			n;
+	int			k = 0;
+
+	if (last_at <= run->due_at)
+		return;
+	n = emk_trigger_starts_in(t->history, own, run, run->started_at, &starts);
+	while (k < n && starts[k].occurred_at <= run->due_at)
+		k++;
+	run->last_at = k > 0 ? starts[k - 1].occurred_at : run->started_at;
+	if (run->event_at > run->due_at)
+		take_data(run, k > 0 ? &starts[k - 1] : first);
+	if (k < n)
+		unfold(t, own, &starts[k], run->key, last_at);
+}
+
+/*
+ * Was a run cancelled by what came before it began? Then it ends, and what was folded into it begins anew. The gate would find that when
+ * it is due; who is about to begin a run beside it asks here, since what begins anew at the gate sees no other run.
+ */
+static bool
+ends(EmkTake *t, EmkRun *run, const EmkRule *own)
+{
+	EmkItem		cancel;
+	bool		key_absent;
+
+	if (t->history != NULL || own->on_repeat == EMK_REPEAT_DEBOUNCE ||
+		!emk_trigger_was_cancelled(own, run, &cancel, &key_absent))
+		return false;
+	emk_trigger_end_run(t, run, own, &cancel, key_absent);
+	return true;
+}
+
+/* The older start may lie within the reach of a cancelling event that the newer one did not. */
+static void
+move_back(EmkTake *t, EmkRun *run, const EmkRule *own, const EmkItem *item)
+{
+	set_back(run, own, item);
+	if (!own->lapse && !ends(t, run, own))
+		split(t, run, own, item);
+}
+
 /* An event before the run, or within it */
 static void
 join(EmkTake *t, EmkRun *run, const EmkRule *own, const EmkItem *item)
@@ -153,7 +215,7 @@ join(EmkTake *t, EmkRun *run, const EmkRule *own, const EmkItem *item)
 	if (item->occurred_at < run->started_at)
 	{
 		if (own->on_repeat != EMK_REPEAT_DEBOUNCE && !emk_trigger_is_decided(t, own, item, run->key))
-			move_back(run, own, item);
+			move_back(t, run, own, item);
 	}
 	else if (c > 0)
 		refresh(run, own, item);
@@ -212,6 +274,11 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 		own = rule;
 	if (item->occurred_at > run->due_at && !rule->lapse)
 	{
+		if (run->last_at > run->started_at && ends(t, run, own))
+		{
+			emk_trigger_start(t, rule, item, key);
+			return;
+		}
 		/* it fell due before this event: to be decided for itself */
 		run->slot = run->event_id;
 		run->dirty = true;
@@ -219,7 +286,11 @@ emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 	}
 	else if (!rule->lapse && (other = beside(t, run, own, item)) != NULL)
 	{
-		if (other->event_id != item->event_id)
+		if (other->event_id == item->event_id)
+			return;
+		if (ends(t, other, own))
+			emk_trigger_start(t, rule, item, key);
+		else
 			join(t, other, own, item);
 	}
 	else if (emk_clock_add(item->occurred_at, &own->after) < run->started_at && !rule->lapse &&
@@ -240,16 +311,7 @@ emk_trigger_begin_again(EmkTake *t, const EmkRule *rule, const EmkRun *run, Time
 	if (run->last_at <= after || rule->on_repeat == EMK_REPEAT_DEBOUNCE || rule->on_repeat == EMK_REPEAT_PARALLEL ||
 		!emk_trigger_next_start(t->history, rule, run, after, &again))
 		return;
-	emk_trigger_start(t, rule, &again, run->key);
-	/* what else was folded into it may begin anew yet */
-	for (EmkRun *r = emk_trigger_walk(t, run->profile_id, rule->rule_id, NULL); r != NULL;
-		 r = emk_trigger_walk(t, run->profile_id, rule->rule_id, r))
-		if ((r->slot == 0 || r->event_id == again.event_id) && strcmp(r->key, run->key) == 0 &&
-			r->last_at < Min(run->last_at, r->due_at))
-		{
-			r->last_at = Min(run->last_at, r->due_at);
-			r->dirty = true;
-		}
+	unfold(t, rule, &again, run->key, run->last_at);
 }
 
 EmkRun *

@@ -56,6 +56,8 @@ extern void emk_trigger_failed(const EmkTake *t, const EmkRule *rule, const char
 
 /* cancel.c */
 extern void emk_trigger_cancel(EmkTake *t, const EmkRule *rule, const EmkItem *item);
+/* Ends a run; where a later start was folded into it (ignore, replace) that start begins a run of its own. */
+extern void emk_trigger_end_run(EmkTake *t, EmkRun *run, const EmkRule *rule, const EmkItem *cancel, bool key_absent);
 extern void emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n);
 
 /*
@@ -63,9 +65,13 @@ extern void emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n);
  * given out once a pass. palloc'd array
  */
 extern int	emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out);
+/* the starting events of the run's key from `from` to its last_at, in event order; returns how many. Of a count: its edges */
+extern int	emk_trigger_starts_in(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz from, EmkItem **out);
 /* the first starting event after `after`, for a run that begins anew; false when there is none */
 extern bool emk_trigger_next_start(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz after,
 								   EmkItem *out);
+/* has an event that cancels the run been told already? The newest, from the tables; facts and time are set in *out, nothing else */
+extern bool emk_trigger_was_cancelled(const EmkRule *rule, const EmkRun *run, EmkItem *out, bool *key_absent);
 /* does a starting event follow the run's, in event order, at `to` at the latest? From the tables; not for counts */
 extern bool emk_trigger_is_followed(const EmkRule *rule, const EmkRun *run, TimestampTz to);
 /* when a count is reached next after the run's start, at `to` at the latest; DT_NOEND: it is not. From the tables */
