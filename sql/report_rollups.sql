@@ -78,6 +78,11 @@ SELECT count(eventmkt.undo_merge(merge_id)) FROM eventmkt_data.merge_log WHERE r
 SELECT count(*) AS wrong FROM wrong;
 CALL pack_all();
 SELECT count(*) AS wrong FROM wrong;
+-- people who are erased, one of them merged: nothing of theirs stays, the others' stays right
+SELECT count(eventmkt.alias('u21', 'u20')), (SELECT count(*) > 0 AS erased FROM eventmkt.erase('u20')), (SELECT count(*) > 0 FROM eventmkt.erase('u22'));
+SELECT count(*) AS wrong FROM wrong;
+CALL pack_all();
+SELECT count(*) AS wrong, (SELECT count(*) FROM eventmkt_data.rollup WHERE profile_id IN ('u20', 'u21', 'u22')) AS left_behind FROM wrong;
 -- parts add up in any order
 SELECT count(*) AS differ FROM (SELECT profile_id, eventmkt.merge_rollups(part ORDER BY month) AS a, eventmkt.merge_rollups(part ORDER BY month DESC) AS b
 	FROM eventmkt_bi.rollup_parts GROUP BY 1) x WHERE a <> b;

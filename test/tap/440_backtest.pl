@@ -4,10 +4,11 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Emk;
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 my $home = new_node('home', dbname => 'shop', init_args => { allows_streaming => 1 });
 $home->safe_psql('shop', <<'SQL');
@@ -59,4 +60,17 @@ for my $ms (5, 40, 150, 300, 500, 800)
 cmp_ok($slowest, '<', 5, 'a cancel is heard at once');
 is($home->safe_psql('shop', q{SELECT count(*) FROM pg_ls_tmpdir()}), '0', 'no temporary file is left by what was cancelled');
 is($home->safe_psql('shop', $ask), $whole, 'and the next one is whole');
+
+# how far it is, is said every five seconds: here to one whose session was held up meanwhile
+my ($said, $hold) = ('', 5.2);
+my $run = IPC::Run::start([ $home->installed_command('psql'), '-XqAt', '-d', $home->connstr('shop'), '-c', "SET application_name = 'patient'; $ask" ],
+	'<', \undef, '>', \my $answer, '2>', \$said);
+my $pid;
+ok(wait_for(sub { $pid = $home->safe_psql('shop', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'patient' AND state = 'active'}) }, 20), 'it runs');
+kill 'STOP', $pid;
+sleep $hold;
+kill 'CONT', $pid;
+$run->finish;
+like($said, qr/NOTICE:  backtest: \d+ profiles with \d+ events so far, of \d{5,} events/, 'its progress is visible');
+is($answer, "$whole\n", 'and disturbs nothing');
 done_testing();
