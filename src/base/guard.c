@@ -78,7 +78,7 @@ emk_guard_try_on(void (*body) (void *arg), void *arg)
 
 typedef struct Limited
 {
-	TimeoutId	timeout;
+	int			level;
 	int			ms;
 	void		(*body) (void *arg);
 	void	   *arg;
@@ -89,7 +89,8 @@ run_limited(void *arg)
 {
 	Limited    *l = arg;
 
-	enable_timeout_after(l->timeout, l->ms);
+	level = l->level + 1;
+	enable_timeout_after(timeouts[l->level], l->ms);
 	l->body(l->arg);
 }
 
@@ -104,8 +105,7 @@ emk_guard_run(int ms, const char *what, void (*body) (void *arg), void *arg)
 		return psprintf("%s is asked by %d others inside each other", what, MAX_LEVELS);
 	if (mine == nregistered)
 		timeouts[nregistered++] = RegisterTimeout(USER_TIMEOUT, on_timeout);
-	level = mine + 1;
-	error = emk_guard_try(run_limited, &(Limited) {timeouts[mine], ms, body, arg});
+	error = emk_guard_try(run_limited, &(Limited) {mine, ms, body, arg});
 	reached = end_limit(mine);
 	if (error == NULL)
 		return NULL;

@@ -493,6 +493,7 @@ emk_tail_unpacked(const EmkTailMap *m, uint32 *n)
 	else
 	{
 		p.scan = emk_index_beginscan(p.rel, p.index, GetActiveSnapshot(), 1);
+		p.scan->xs_want_itup = true;	/* keeps the leaf pinned, which is_on_seen_page() asks for */
 		search_each(&p);
 		index_endscan(p.scan);
 	}

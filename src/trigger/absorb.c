@@ -57,17 +57,26 @@ compare_uint32(const void *a, const void *b)
  * Two passes at events of one person at the same time could each find the edge of a count, or each take a late event for a new
  * one, and neither sees what the other is deciding. So what may repeat a decision waits for the other's end: one lock of 256
  * by profile, in ascending order, held to the end of the transaction. Advisory lock tags of class 3 are out of SQL's reach.
+ * Young starts of ignore and replace, which are most of them, go without: what may decide their series at this moment is this very
+ * worker, unless a session runs a pass of its own.
  */
 static void
-lock_people(const EmkRuns *runs)
+lock_people(const EmkTake *t, const EmkRuns *runs)
 {
 	uint32	   *bucket = palloc(sizeof(uint32) * runs->n);
+	int			n = 0;
 	LOCKTAG		tag;
 
 	for (int i = 0; i < runs->n; i++)
-		bucket[i] = hash_bytes((const unsigned char *) runs->v[i]->profile_id, strlen(runs->v[i]->profile_id)) % ABSORB_LOCKS;
-	qsort(bucket, runs->n, sizeof(uint32), compare_uint32);
-	for (int i = 0; i < runs->n; i++)
+	{
+		const EmkRun *r = runs->v[i];
+		const EmkRule *rule = emk_rule_get(r->rule_id, r->rule_version);
+
+		if (r->late || r->started_at <= t->now - EMK_TRIGGER_YOUNG || (rule != NULL && rule->at_least > 1))
+			bucket[n++] = hash_bytes((const unsigned char *) r->profile_id, strlen(r->profile_id)) % ABSORB_LOCKS;
+	}
+	qsort(bucket, n, sizeof(uint32), compare_uint32);
+	for (int i = 0; i < n; i++)
 		if (i == 0 || bucket[i] != bucket[i - 1])
 		{
 			SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ABSORB_LOCK_CLASS, bucket[i], 3);
@@ -205,7 +214,7 @@ emk_trigger_absorb(EmkTake *t)
 	EmkRuns		asked = t->fresh;
 
 	if (asked.n > 0)
-		lock_people(&asked);
+		lock_people(t, &asked);
 	while (asked.n > 0)
 	{
 		Known	   *known = palloc(sizeof(Known) * asked.n);

@@ -18,8 +18,6 @@
 #include "segment/segment.h"
 #include "trigger/trigger_int.h"
 
-#define YOUNG USECS_PER_SEC		/* of a start as young as that no run of its own was cancelled before */
-
 static int64
 next_run_id(EmkHistory *history)
 {
@@ -90,7 +88,7 @@ can_be_decided(const EmkRule *rule, const EmkItem *item, TimestampTz now)
 		return true;
 	if (!has_delay(rule) || rule->on_repeat == EMK_REPEAT_PARALLEL)
 		return false;
-	return item->occurred_at <= now - YOUNG || rule->on_repeat == EMK_REPEAT_IGNORE || rule->on_repeat == EMK_REPEAT_REPLACE ||
+	return item->occurred_at <= now - EMK_TRIGGER_YOUNG || rule->on_repeat == EMK_REPEAT_IGNORE || rule->on_repeat == EMK_REPEAT_REPLACE ||
 		emk_clock_add(item->occurred_at, &rule->after) <= now;
 }
 

@@ -33,8 +33,9 @@ static EmkPlan events_plan = {
 	"pg_catalog.unnest($5), pg_catalog.unnest($6)) AS u (ord, profile_id, occurred_at, low, high, most) CROSS JOIN LATERAL "
 	"(SELECT e.event_id, e.name, e.properties, e.message_id, e.received_at, e.depth FROM eventmkt_data.event e "
 	"WHERE e.profile_id OPERATOR(pg_catalog.=) u.profile_id AND e.occurred_at OPERATOR(pg_catalog.=) u.occurred_at "
-	"AND e.event_id OPERATOR(pg_catalog.>=) u.low AND e.event_id OPERATOR(pg_catalog.<=) u.high LIMIT u.most) e",
-	6, {INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}
+	"AND e.event_id OPERATOR(pg_catalog.>=) u.low AND e.event_id OPERATOR(pg_catalog.<=) u.high "
+	"AND (u.low OPERATOR(pg_catalog.=) u.high OR e.event_id OPERATOR(pg_catalog.=) ANY ($7)) LIMIT u.most) e",
+	7, {INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID}
 };
 
 EmkDecision *
@@ -176,9 +177,11 @@ read_events(EmkItem *items, int n)
 {
 	EmkItem   **at = palloc(sizeof(EmkItem *) * n);
 	Datum	   *v[6];
-	Datum		args[6];
+	Datum	   *shared;
+	Datum		args[7];
 	int			k = 0;
 	int			groups = 0;
+	int			nshared = 0;
 
 	for (int i = 0; i < n; i++)
 		if (items[i].kind == 'e')
@@ -188,6 +191,7 @@ read_events(EmkItem *items, int n)
 	qsort(at, k, sizeof(EmkItem *), compare_places);
 	for (int c = 0; c < 6; c++)
 		v[c] = palloc(sizeof(Datum) * k);
+	shared = palloc(sizeof(Datum) * k);
 	for (int first = 0, next; first < k; first = next)
 	{
 		for (next = first + 1; next < k && same_moment(at[next], at[first]); next++)
@@ -197,8 +201,10 @@ read_events(EmkItem *items, int n)
 		v[2][groups] = TimestampTzGetDatum(at[first]->occurred_at);
 		v[3][groups] = Int64GetDatum(at[first]->event_id);
 		v[4][groups] = Int64GetDatum(at[next - 1]->event_id);
-		/* between two ids lie those of others, which no batch has */
 		v[5][groups++] = Int32GetDatum(at[first]->event_id == at[next - 1]->event_id ? 1 : PG_INT32_MAX);
+		/* between two ids may lie any number of others', which this batch does not have */
+		for (int i = first; next - first > 1 && i < next; i++)
+			shared[nshared++] = Int64GetDatum(at[i]->event_id);
 	}
 	args[0] = emk_spi_array(v[0], NULL, groups, INT4OID);
 	args[1] = emk_spi_array(v[1], NULL, groups, TEXTOID);
@@ -206,6 +212,7 @@ read_events(EmkItem *items, int n)
 	args[3] = emk_spi_array(v[3], NULL, groups, INT8OID);
 	args[4] = emk_spi_array(v[4], NULL, groups, INT8OID);
 	args[5] = emk_spi_array(v[5], NULL, groups, INT4OID);
+	args[6] = emk_spi_array(shared, NULL, nshared, INT8OID);
 	emk_spi_run(&events_plan, args, NULL, false, 0);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		read_event(row, at, emk_spi_int4(row, 1, 0), k);
@@ -290,8 +297,8 @@ emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *du
 		CHECK_FOR_INTERRUPTS();
 		process(&t, &items[i]);
 	}
-	emk_trigger_end_storms(&t);
 	emk_trigger_absorb(&t);
+	emk_trigger_end_storms(&t);	/* starts that absorbing began again are counted, too */
 	emk_trigger_late_cancels(&t, items, n);
 	emk_trigger_save(&t, due);
 	return n;

@@ -8,6 +8,7 @@
 
 /* A pass over work rows */
 #define EMK_TAKE_BUCKETS 8192	/* power of two, as that of a replay */
+#define EMK_TRIGGER_YOUNG USECS_PER_SEC /* of a start as young as that no run of its own was cancelled before */
 
 typedef struct EmkEdges EmkEdges;
 typedef struct EmkStorms EmkStorms;
