@@ -161,6 +161,7 @@ run(EmkBacktest *b, EmkBacktestRow row, void *arg)
 
 	b->row = row;
 	b->arg = arg;
+	b->told = emk_clock_monotonic();
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	emk_report_backtest_read(b, &data);
 	AtEOXact_GUC(true, level);

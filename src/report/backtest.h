@@ -50,9 +50,13 @@ typedef struct EmkBacktest
 	/* out */
 	int64		people;
 	int64		events;
+	int64		told;			/* the monotonic clock when progress was told */
 	/* of the chunk at work */
 	EmkPast    *past;			/* NULL: no rule asks for traits */
 } EmkBacktest;
+
+/* Is it time to tell how far it is? Once in five seconds */
+extern bool emk_report_backtest_tells(EmkBacktest *b);
 
 /* An event between scan and replay: this, the canonical id, [the id it came with], [message id], properties; 8-byte aligned */
 typedef struct EmkPacked

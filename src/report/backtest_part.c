@@ -27,7 +27,6 @@ typedef struct Part
 	EmkBacktestData *data;
 	MemoryContext scratch;		/* of one replay */
 	bool		ask_traits;
-	TimestampTz told;
 	int64		replayed;		/* events */
 	EmkItem    *items;			/* by person */
 	EmkPerson  *people;
@@ -172,14 +171,22 @@ read_past(Part *r, EmkPerson *people, int n)
 	r->b->past = emk_profile_past(ids, k, r->data->aliases);
 }
 
+bool
+emk_report_backtest_tells(EmkBacktest *b)
+{
+	int64		now = emk_clock_monotonic();
+
+	if (now - b->told < TELL_EVERY)
+		return false;
+	b->told = now;
+	return true;
+}
+
 static void
 progress(Part *r)
 {
-	TimestampTz now = emk_clock_monotonic();
-
-	if (now - r->told < TELL_EVERY)
+	if (!emk_report_backtest_tells(r->b))
 		return;
-	r->told = now;
 	ereport(NOTICE,
 			(errmsg("backtest: %lld profiles with %lld events so far, of %lld events", (long long) r->b->people,
 					(long long) r->replayed, (long long) r->b->events)));
@@ -364,7 +371,7 @@ emk_report_backtest_part(EmkBacktest *b, EmkBacktestData *data)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventmkt backtest part", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Part		r = {.b = b, .data = data, .told = emk_clock_monotonic()};
+	Part		r = {.b = b, .data = data};
 
 	MemoryContextSwitchTo(old);
 	note_names(b, data);

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#define EVENTS_A_BREATH 10000
 #define FIRST_ROOM 8192
 #define NAME_SLOTS 1024
 
@@ -45,6 +46,7 @@ typedef struct Reader
 {
 	DestReceiver dest;
 	EmkBacktestData *data;
+	EmkBacktest *backtest;
 	MemoryContext context;		/* of packed events and names */
 	MemoryContext scratch;		/* of one row that had to be detoasted */
 	Size		packed;			/* bytes in memory */
@@ -174,7 +176,8 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	memcpy((char *) e + e->properties, properties, VARSIZE(properties));
 	MemoryContextReset(r->scratch);
 	MemoryContextSwitchTo(old);
-	r->data->n++;
+	if (++r->data->n % EVENTS_A_BREATH == 0 && emk_report_backtest_tells(r->backtest))
+		ereport(NOTICE, (errmsg("backtest: %lld events read so far", (long long) r->data->n)));
 	return true;
 }
 
@@ -250,7 +253,7 @@ void
 emk_report_backtest_read(EmkBacktest *b, EmkBacktestData *data)
 {
 	static const Oid types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID, BOOLOID, INT8OID};
-	Reader		r = {.data = data, .context = CurrentMemoryContext};
+	Reader		r = {.data = data, .backtest = b, .context = CurrentMemoryContext};
 	SPIExecuteOptions options = {0};
 	SPIPlanPtr	plan;
 	int			rc;

@@ -71,6 +71,6 @@ kill 'STOP', $pid;
 sleep $hold;
 kill 'CONT', $pid;
 $run->finish;
-like($said, qr/NOTICE:  backtest: \d+ profiles with \d+ events so far, of \d{5,} events/, 'its progress is visible');
+like($said, qr/NOTICE:  backtest: (\d+ events read so far|\d+ profiles with \d+ events so far, of \d{5,} events)/, 'its progress is visible');
 is($answer, "$whole\n", 'and disturbs nothing');
 done_testing();
