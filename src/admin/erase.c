@@ -382,6 +382,13 @@ upkeep(TimestampTz now)
 {
 	if (OidIsValid(get_relname_relid("erasing", get_namespace_oid("eventmkt_data", true))))
 		finish();
+	return false;
+}
+
+/* Apart from it: an unreadable page does not keep erasures from their end */
+static bool
+scrub(TimestampTz now)
+{
 	return emk_admin_scrub_step();
 }
 
@@ -478,4 +485,5 @@ void
 emk_admin_init_erase(void)
 {
 	emk_worker_add_upkeep(upkeep);
+	emk_worker_add_upkeep(scrub);
 }

@@ -17,6 +17,7 @@
  * 3. Two may look at the same table: both clear, and a result is only written for the horizon it was looked at with. Rows of the list
  *    are locked for a moment, so the end of an erasure, which writes them, waits for nobody.
  * 4. The worker looks for STEP at a time, so messages leave in between; where it is lies in memory, a new worker begins the table again.
+ * 5. A table that cannot be read is set aside with a todo, so that the others get their turn; the end of erasures never waits for it.
  */
 #include "postgres.h"
 
@@ -102,6 +103,7 @@ typedef struct Scrub
 	int			part;			/* of rels */
 	Oid			filenode;		/* of that part when it was begun: another one is begun anew */
 	BlockNumber block;
+	XLogRecPtr	since;			/* where the WAL ended when that part was begun */
 	bool		missed;			/* somebody had a part locked */
 	EmkScrubbed met;
 	int64		live;			/* rows of the table itself */
@@ -110,6 +112,7 @@ typedef struct Scrub
 } Scrub;
 
 static Scrub current;			/* the worker's */
+static bool trying = false;		/* its step has not ended: seen by the next one, an error ended it */
 static MemoryContext scratch = NULL;
 
 void
@@ -225,17 +228,21 @@ look(Scrub *s, int64 until)
 			continue;
 		index = rel->rd_rel->relkind == RELKIND_INDEX;
 		if (s->filenode != rel->rd_rel->relfilenode)
+		{
 			s->block = 0;
+			s->since = GetXLogInsertRecPtr();
+		}
 		s->filenode = rel->rd_rel->relfilenode;
 		blocks = index ? (rel->rd_rel->relam == BTREE_AM_OID ? RelationGetNumberOfBlocks(rel) : 0) :
 			rel->rd_rel->relam == HEAP_TABLE_AM_OID ? RelationGetNumberOfBlocks(rel) : 0;
 		for (; s->block < blocks; s->block++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (until > 0 && s->block % 8 == 0 && (emk_clock_monotonic() >= until || s->met.pages - wal_from >= STEP_PAGES))
+			/* a page of an index costs up to a millisecond or two: hundreds of ids are looked up */
+			if (until > 0 && (index || s->block % 8 == 0) && (emk_clock_monotonic() >= until || s->met.pages - wal_from >= STEP_PAGES))
 				break;
 			if (index)
-				emk_admin_scrub_index(rel, s->block, strategy, &s->met);
+				emk_admin_scrub_index(rel, s->block, strategy, s->since, &s->met);
 			else
 				emk_admin_scrub_heap(rel, s->block, strategy, horizon, &s->met);
 			EMK_PAUSE_POINT("page_scrubbed");
@@ -328,10 +335,35 @@ move_horizon(Scrub *s)
 	return true;
 }
 
+/* The last step failed: the table waits for an operator, who is told by the statement what is wrong, or for its next turn. */
+static void
+set_aside(Scrub *s)
+{
+	Oid			part = s->part < s->nrels ? s->rels[s->part] : s->relid;
+	char	   *name = get_rel_relkind(part) == RELKIND_INDEX ? get_rel_name(part) : NULL;
+	char	   *schema = name != NULL ? get_namespace_name(get_rel_namespace(part)) : NULL;
+	char	   *index = schema != NULL ? quote_qualified_identifier(schema, name) : NULL;
+	Datum		todo = CStringGetTextDatum(index != NULL ? psprintf("REINDEX INDEX CONCURRENTLY %s", index) :
+										   psprintf("VACUUM (DISABLE_PAGE_SKIPPING) %s", s->relation));
+	Datum		args[8] = {CStringGetTextDatum(s->relation), Int64GetDatum(s->horizon), TimestampTzGetDatum(s->begun_at),
+	TimestampTzGetDatum(emk_clock_real()), Int64GetDatum(s->met.dead), Int64GetDatum(s->met.entries + s->met.bounds),
+	Int64GetDatum(s->met.bytes), PointerGetDatum(emk_spi_array(&todo, NULL, 1, TEXTOID))};
+
+	emk_spi_run(&result_plan, args, s->begun_at == 0 ? "  n     " : NULL, false, 0);
+}
+
 bool
 emk_admin_scrub_step(void)
 {
 	Scrub	   *next;
+
+	if (trying)
+	{
+		trying = false;
+		set_aside(&current);
+		current.relid = InvalidOid;
+		return true;
+	}
 
 	if (!OidIsValid(get_relname_relid("scrub", get_namespace_oid("eventmkt_data", true))) || read_list(&next, true) == 0)
 	{
@@ -342,17 +374,27 @@ emk_admin_scrub_step(void)
 		return false;
 	if (!OidIsValid(current.relid) || current.relid != next->relid || current.horizon != next->horizon)
 	{
-		if (!begin(next))
-			return false;
 		current = *next;
+		trying = true;
+		if (!begin(&current))
+		{
+			trying = false;
+			current.relid = InvalidOid;
+			return false;
+		}
 	}
 	else
 		current.analyzed_at = next->analyzed_at;
-	if (!look(&current, emk_clock_monotonic() + STEP))
-		return true;
-	conclude(&current);
-	current.relid = InvalidOid;
-	return !current.missed;
+	trying = true;
+	if (look(&current, emk_clock_monotonic() + STEP))
+	{
+		conclude(&current);
+		current.relid = InvalidOid;
+		trying = false;
+		return !current.missed;
+	}
+	trying = false;
+	return true;
 }
 
 PG_FUNCTION_INFO_V1(emk_admin_scrub_erased);

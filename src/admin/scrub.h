@@ -4,6 +4,7 @@
 #ifndef EMK_SCRUB_H
 #define EMK_SCRUB_H
 
+#include "access/xlogdefs.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 
@@ -21,9 +22,10 @@ typedef struct EmkScrubbed
 /*
  * One block of a heap or TOAST table, or of a B-tree: its free space is zero afterwards, also on standbys. `horizon`: a transaction id,
  * invalid: no row can be as old. The caller holds a lock on the relation that lets others write, and nothing else. Adds to *out.
+ * `since`: where the WAL ended when the look at the index began; what was moved to lower blocks from then on is looked at too.
  */
 extern void emk_admin_scrub_heap(Relation rel, BlockNumber block, BufferAccessStrategy strategy, TransactionId horizon, EmkScrubbed *out);
-extern void emk_admin_scrub_index(Relation rel, BlockNumber block, BufferAccessStrategy strategy, EmkScrubbed *out);
+extern void emk_admin_scrub_index(Relation rel, BlockNumber block, BufferAccessStrategy strategy, XLogRecPtr since, EmkScrubbed *out);
 
 /* After erasures have ended: all tables are to be looked at. Inside SPI, as the owner. */
 extern void emk_admin_want_scrub(void);

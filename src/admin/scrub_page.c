@@ -9,7 +9,9 @@
  * 1. Only heaps and B-trees: elsewhere (BRIN's map) data lies where the hole of others is. Never the first page of a B-tree.
  * 2. It goes through generic WAL records, whose replay clears the hole too, so standbys follow. A page with a clean hole is not written.
  * 3. The ids in an index are compared from a copy of the page: nobody waits meanwhile.
- * 4. Up to seven bytes between two rows, which pad the first, can be older than it. They stay.
+ * 4. A page of a B-tree that is split may give what it has to a block that was looked at before, so from a page that was written since the
+ *    look began one goes on to the right as long as that leads to lower blocks.
+ * 5. Up to seven bytes between two rows, which pad the first, can be older than it. They stay.
  */
 #include "postgres.h"
 
@@ -21,6 +23,7 @@
 #include "admin/scrub.h"
 #include "base/base.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "profile/profile.h"
 #include "utils/builtins.h"
 
@@ -154,18 +157,17 @@ names_erased(Relation index, IndexTuple tuple, char **last)
 	return false;
 }
 
-void
-emk_admin_scrub_index(Relation rel, BlockNumber block, BufferAccessStrategy strategy, EmkScrubbed *out)
+/* A page; returns the one to its right when it got that one since the look began, P_NONE when not. */
+static BlockNumber
+scrub_index_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy, XLogRecPtr since, EmkScrubbed *out)
 {
-	Buffer		buffer;
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
 	PGAlignedBlock copy;
 	Page		page = copy.data;
 	BTPageOpaque opaque;
+	BlockNumber split_to;
 	char	   *last = NULL;
 
-	if (block == BTREE_METAPAGE)
-		return;
-	buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	memcpy(page, BufferGetPage(buffer), BLCKSZ);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
@@ -173,10 +175,12 @@ emk_admin_scrub_index(Relation rel, BlockNumber block, BufferAccessStrategy stra
 		clear_hole(rel, buffer, out);
 	ReleaseBuffer(buffer);
 	if (PageIsNew(page))
-		return;
+		return P_NONE;
 	opaque = BTPageGetOpaque(page);
+	/* a split writes both pages, so one that was not written since has the neighbour it had */
+	split_to = RelationNeedsWAL(rel) && PageGetLSN(page) < since ? P_NONE : opaque->btpo_next;
 	if (P_IGNORE(opaque))
-		return;
+		return split_to;
 	for (OffsetNumber i = P_HIKEY; i <= PageGetMaxOffsetNumber(page); i = OffsetNumberNext(i))
 	{
 		if (!names_erased(rel, (IndexTuple) PageGetItem(page, PageGetItemId(page, i)), &last))
@@ -185,5 +189,23 @@ emk_admin_scrub_index(Relation rel, BlockNumber block, BufferAccessStrategy stra
 			out->entries++;
 		else
 			out->bounds++;
+	}
+	return split_to;
+}
+
+void
+emk_admin_scrub_index(Relation rel, BlockNumber block, BufferAccessStrategy strategy, XLogRecPtr since, EmkScrubbed *out)
+{
+	BlockNumber next = block;
+
+	if (block == BTREE_METAPAGE)
+		return;
+	/* `met` ends a circle in a damaged index */
+	for (BlockNumber met = 0; met <= block; met++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		next = scrub_index_page(rel, next, strategy, since, out);
+		if (next == P_NONE || next >= block)
+			return;
 	}
 }

@@ -55,6 +55,9 @@ query('CREATE EXTENSION eventmkt; SELECT count(*) FROM eventmkt.init()', 'shop')
 query('CREATE EXTENSION amcheck');
 query('SELECT eventmkt.stop_worker()');
 fill('shop', 300);
+# the first table in the order of names ends with a page that cannot be read
+query(q{CREATE TABLE eventmkt_data.aaa AS SELECT 1 AS i; DO $$ BEGIN EXECUTE format('ALTER TABLE eventmkt_data.aaa OWNER TO %s', (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'eventmkt_data')); END $$; CHECKPOINT}, 'shop');
+append_to_file($node->data_dir . '/' . query("SELECT pg_relation_filepath('eventmkt_data.aaa')", 'shop'), 'x' x 8192);
 query("SELECT eventmkt.erase('$canary u')", 'shop');
 fill('postgres', $events);
 my $standby;
@@ -123,8 +126,11 @@ query('VACUUM FULL; ANALYZE') if $nightly;
 
 # ---- the worker by itself, in the other database; nightly to the end
 ok(wait_for_sql($node, 'SELECT count(*) > 5 FROM eventmkt_data.scrub WHERE checked_at IS NOT NULL', 't', 60, 'shop'), 'the worker looks at the tables');
+is(query(q{SELECT todo, checked_at IS NOT NULL FROM eventmkt_data.scrub WHERE relation = 'eventmkt_data.aaa'}, 'shop'),
+	'{"VACUUM (DISABLE_PAGE_SKIPPING) eventmkt_data.aaa"}|t', 'past one that cannot be read, which is set aside');
 if ($nightly)
 {
+	query('DROP TABLE eventmkt_data.aaa', 'shop');
 	ok(wait_for(sub { do_todo('shop'); return query("SELECT count(*) = 0 FROM eventmkt_data.scrub", 'shop') eq 't' }, 240), 'the worker ends it');
 	is(names('shop', hits('shop')), '', 'no file has it');
 }
