@@ -81,6 +81,17 @@ time_of(const pg_uuid_t *id, uint64 now)
 	return id->data[6] >> 4 != 7 || ms > now / 1000 + YEARS_AHEAD ? 0 : ms * 1000 + 999;
 }
 
+int64
+emk_outbox_lead(void)
+{
+	uint64		real = emk_clock_real() + ((uint64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
+	bool		isnull;
+
+	if (emk_spi_run(&newest_plan, NULL, NULL, false, 1) != 1)
+		return 0;
+	return (int64) time_of(DatumGetUUIDP(emk_spi_datum(0, 1, &isnull)), real) - (int64) real;
+}
+
 /*
  * Ids for new deliveries, of version 7: real time, the place in the batch, 48 random bits. They rise: within a batch, from one to the
  * next, and beyond what the table held when this process made its first, or its first since the clock of the machine was set back.

@@ -36,6 +36,12 @@ typedef struct EmkOutbox
  */
 extern void emk_outbox_insert(EmkOutbox *rows, int n, int64 lease, TimestampTz now);
 
+/*
+ * How far the newest id lies ahead of the wall clock, in microseconds: by more than a moment when that was set back
+ * since; negative otherwise, 0 when there is none. One probe of the primary key, inside open SPI.
+ */
+extern int64 emk_outbox_lead(void);
+
 /* ERROR 27000: a statement changed fewer rows of `delivery` than it names; what is not stored must not be sent. */
 pg_noreturn extern void emk_outbox_suppressed(void);
 

@@ -303,7 +303,10 @@ static EmkPlan back_plan = {
 	4, {INT4ARRAYOID, TIMESTAMPTZOID, INTERVALOID, INT2OID}
 };
 
-/* What was made at a time that is still to come waits from now on. */
+/*
+ * What was made at a time that is still to come, and was not tried or held since the clock was set back, waits from now on. What was moved
+ * lies before its birth: it is not moved again by the next worker.
+ */
 static EmkPlan unborn_plan = {
 	"UPDATE eventmkt_data.delivery AS d SET next_attempt_at = d.next_attempt_at OPERATOR(pg_catalog.-) "
 	"(d.created_at OPERATOR(pg_catalog.-) $2) FROM ("
@@ -311,6 +314,7 @@ static EmkPlan unborn_plan = {
 	"WHERE x.endpoint_id OPERATOR(pg_catalog.=) ANY ($1) AND x.waiting AND x.node OPERATOR(pg_catalog.=) $4 "
 	"AND x.next_attempt_at OPERATOR(pg_catalog.>) $2 AND x.next_attempt_at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
 	"AND x.created_at OPERATOR(pg_catalog.>) ($2 OPERATOR(pg_catalog.+) $3) "
+	"AND x.attempts OPERATOR(pg_catalog.=) 0 AND x.next_attempt_at OPERATOR(pg_catalog.>=) x.created_at "
 	"FOR UPDATE SKIP LOCKED) AS y WHERE d.id OPERATOR(pg_catalog.=) y.id",
 	4, {INT4ARRAYOID, TIMESTAMPTZOID, INTERVALOID, INT2OID}
 };
@@ -327,7 +331,8 @@ emk_claim_unborn(EmkPeer **peers, int n, int64 step, TimestampTz now)
 	Interval	iv = {.time = step};
 	Datum		args[4] = {peer_array(peers, n), TimestampTzGetDatum(now), IntervalPGetDatum(&iv), Int16GetDatum(emk_setting_node())};
 
-	(void) guarded(move_unborn, args);
+	if (emk_outbox_lead() > step)	/* else there is none such: ids rise, and are by the same clock */
+		(void) guarded(move_unborn, args);
 }
 
 static void
@@ -336,13 +341,13 @@ move_back(void *arg)
 	emk_spi_run(&back_plan, arg, NULL, false, 0);
 }
 
-void
+bool
 emk_claim_clock_back(EmkPeer **peers, int n, int64 by, TimestampTz now)
 {
 	Interval	iv = {.time = by};
 	Datum		args[4] = {peer_array(peers, n), TimestampTzGetDatum(now), IntervalPGetDatum(&iv), Int16GetDatum(emk_setting_node())};
 
-	(void) guarded(move_back, args);
+	return guarded(move_back, args);
 }
 
 typedef struct Healing

@@ -11,8 +11,8 @@
  * An epoch is revoked by a row of chunk REVOKED, when start_worker() found its worker frozen: it counts as dead from that commit on,
  * whatever its process holds. The process may go on at any moment. What it settles then is refused row by row, because a row that was
  * freed does not carry its epoch any more; one that it is just settling is locked, so it is not freed before that is decided. It claims
- * nothing more, because a claim is refused by the row of REVOKED; one that was under way at that commit is freed like the rest. The row
- * of REVOKED goes when the lock does.
+ * nothing more, because a claim is refused by the row of REVOKED; one that was under way at that commit is freed like the rest. The rows
+ * of a revoked epoch go when the lock does.
  */
 #include "postgres.h"
 
@@ -33,10 +33,12 @@ static EmkPlan write_plan = {
 	"WHERE r.node OPERATOR(pg_catalog.=) $3 AND r.lease OPERATOR(pg_catalog.=) $1 AND r.chunk OPERATOR(pg_catalog.=) " REVOKED ") "
 	"ON CONFLICT (node, lease, chunk) DO UPDATE SET ids = EXCLUDED.ids", 4, {INT8OID, INT4OID, INT2OID, UUIDARRAYOID}
 };
+/* The epochs that are dead, and those of them whose lock nobody holds any more */
 static EmkPlan dead_plan = {
-	"SELECT pg_catalog.array_agg(x.lease) FROM (SELECT DISTINCT lease FROM eventmkt_data.lease "
-	"WHERE lease OPERATOR(pg_catalog.<>) $1 AND node OPERATOR(pg_catalog.=) $3) AS x WHERE NOT EXISTS ("
-	"SELECT FROM " EPOCH_LOCKS "(x.lease OPERATOR(pg_catalog.&) 4294967295)) "
+	"SELECT pg_catalog.array_agg(x.lease), pg_catalog.array_agg(x.lease) FILTER (WHERE NOT x.held) FROM ("
+	"SELECT y.lease, EXISTS (SELECT FROM " EPOCH_LOCKS "(y.lease OPERATOR(pg_catalog.&) 4294967295)) AS held "
+	"FROM (SELECT DISTINCT lease FROM eventmkt_data.lease "
+	"WHERE lease OPERATOR(pg_catalog.<>) $1 AND node OPERATOR(pg_catalog.=) $3) AS y OFFSET 0) AS x WHERE NOT x.held "
 	"OR EXISTS (SELECT FROM eventmkt_data.lease r WHERE r.node OPERATOR(pg_catalog.=) $3 "
 	"AND r.lease OPERATOR(pg_catalog.=) x.lease AND r.chunk OPERATOR(pg_catalog.=) " REVOKED ")", 4,
 	{INT8OID, OIDOID, INT2OID, OIDOID}
@@ -55,13 +57,16 @@ static EmkPlan free_plan = {
 	"SELECT r.id, r.attempts, $3, 0, r.last_error FROM r ON CONFLICT DO NOTHING", 6,
 	{INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID, INT8OID, BOOLOID}
 };
+/*
+ * Only of epochs whose lock was gone before this statement's snapshot. A revoked process may still commit a claim: its new list would be
+ * deleted here after a look at what was in flight before.
+ */
 static EmkPlan forget_plan = {
 	"DELETE FROM eventmkt_data.lease AS g USING (SELECT l.lease, l.chunk FROM eventmkt_data.lease l "
-	"WHERE l.node OPERATOR(pg_catalog.=) $3 AND l.lease OPERATOR(pg_catalog.=) ANY ($1) "
-	"AND NOT EXISTS (SELECT FROM " STILL_IN_FLIGHT ") AND (l.chunk OPERATOR(pg_catalog.<>) " REVOKED " OR NOT EXISTS (SELECT FROM "
-	EPOCH_LOCKS "(l.lease OPERATOR(pg_catalog.&) 4294967295))) "
-	"FOR UPDATE OF l SKIP LOCKED) AS y WHERE g.node OPERATOR(pg_catalog.=) $3 AND g.lease OPERATOR(pg_catalog.=) y.lease "
-	"AND g.chunk OPERATOR(pg_catalog.=) y.chunk", 4, {INT8ARRAYOID, OIDOID, INT2OID, OIDOID}
+	"WHERE l.node OPERATOR(pg_catalog.=) $2 AND l.lease OPERATOR(pg_catalog.=) ANY ($1) "
+	"AND NOT EXISTS (SELECT FROM " STILL_IN_FLIGHT ") "
+	"FOR UPDATE OF l SKIP LOCKED) AS y WHERE g.node OPERATOR(pg_catalog.=) $2 AND g.lease OPERATOR(pg_catalog.=) y.lease "
+	"AND g.chunk OPERATOR(pg_catalog.=) y.chunk", 2, {INT8ARRAYOID, INT2OID}
 };
 /* Who else holds a lock of our slot, and the low half of the epoch of each; $2: the class of epochs, $3, $4: slot, of how many */
 static EmkPlan holders_plan = {
@@ -132,13 +137,16 @@ emk_lease_free_lost(int max, bool shuffle, TimestampTz now)
 	Datum		args[6] = {Int64GetDatum(emk_send_epoch), ObjectIdGetDatum(EMK_EPOCH_LOCK_CLASS),
 	Int16GetDatum(emk_setting_node()), ObjectIdGetDatum(MyDatabaseId)};
 	bool		isnull;
+	bool		all_held;
 	Datum		dead;
+	Datum		gone;
 	int			freed;
 
 	emk_spi_run(&dead_plan, args, NULL, false, 0);
 	dead = emk_spi_datum(0, 1, &isnull);
 	if (isnull)
 		return 0;
+	gone = emk_spi_datum(0, 2, &all_held);
 	args[0] = dead;
 	args[1] = TimestampTzGetDatum(now);
 	args[2] = TimestampTzGetDatum(emk_clock_real());
@@ -146,11 +154,10 @@ emk_lease_free_lost(int max, bool shuffle, TimestampTz now)
 	args[4] = Int64GetDatum(max);
 	args[5] = BoolGetDatum(shuffle);
 	freed = (int) emk_spi_run(&free_plan, args, NULL, false, 0);
-	if (freed < max)
+	if (freed < max && !all_held)
 	{
-		args[1] = ObjectIdGetDatum(EMK_EPOCH_LOCK_CLASS);
-		args[2] = args[3];
-		args[3] = ObjectIdGetDatum(MyDatabaseId);
+		args[0] = gone;
+		args[1] = args[3];
 		emk_spi_run(&forget_plan, args, NULL, false, 0);
 	}
 	return freed;

@@ -348,15 +348,34 @@ emk_peer_sent(EmkPeer *p, int64 mono)
 
 /* ---- health ---- */
 
-/* Its last answers are by a clock that was set back by so much. */
-void
-emk_peer_clock_back(EmkPeer *p, int64 by)
+static void
+shift_times(EmkPeer *p, int64 by)
 {
 	if (p->last_failure != 0)
 		p->last_failure -= by;
 	if (p->last_success != 0)
 		p->last_success -= by;
 	p->dirty = true;
+}
+
+/* Its last answers are by a clock that was set back by so much. */
+void
+emk_peer_clock_back(EmkPeer *p, int64 by)
+{
+	shift_times(p, by);
+	p->set_back = by;
+}
+
+/* A rollback leaves the deliveries where they were: then the times say again that the clock was set back. */
+void
+emk_peer_clock_ended(bool committed)
+{
+	for (int i = 0; i < emk_peer_count; i++)
+	{
+		if (!committed && emk_peers[i]->set_back != 0)
+			shift_times(emk_peers[i], -emk_peers[i]->set_back);
+		emk_peers[i]->set_back = 0;
+	}
 }
 
 void

@@ -505,6 +505,9 @@ emk_send_clock_back(EmkSend *s)
 static void
 clock_was_set_back(int64 back, TimestampTz now)
 {
+	/* first: what it moves is not moved once more below */
+	if (clock_lead == 0 && emk_peer_count > 0)
+		emk_claim_unborn(emk_peers, emk_peer_count, CLOCK_STEP, now);
 	for (int i = 0; i < emk_peer_count; i++)
 	{
 		EmkPeer    *p = emk_peers[i];
@@ -512,12 +515,10 @@ clock_was_set_back(int64 back, TimestampTz now)
 
 		if (by <= CLOCK_STEP)
 			continue;
-		emk_claim_clock_back(&p, 1, by, now);
-		emk_peer_clock_back(p, by);
+		if (emk_claim_clock_back(&p, 1, by, now))
+			emk_peer_clock_back(p, by);
 		polled_at = 0;
 	}
-	if (clock_lead == 0 && emk_peer_count > 0)
-		emk_claim_unborn(emk_peers, emk_peer_count, CLOCK_STEP, now);
 }
 
 /* One transaction: settles, then claims. Returns how many deliveries it claimed. */
@@ -572,6 +573,7 @@ work(int64 mono, bool scan, int *settled)
 	}
 	finish();
 	clock_lead = lead;
+	emk_peer_clock_ended(true);
 	if (*settled > 0)
 		emk_poison_worked(EMK_STAGE_SETTLE);
 	if (claimed > 0)
@@ -587,6 +589,7 @@ recover(ErrorData *e)
 	bool		poison;
 
 	AbortCurrentTransaction();
+	emk_peer_clock_ended(false);
 	/*
 	 * Class 42 is a trigger's that names what is not there, maybe for one row. Claiming passes over locked rows; one that is to be
 	 * settled is waited for, and then waits without the others.

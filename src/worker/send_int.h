@@ -43,6 +43,7 @@ typedef struct EmkPeer
 	char		last_error[256];
 	const char *disable;		/* to be disabled for this reason in the next transaction */
 	const char *announce;		/* state to be notified in the next transaction */
+	int64		set_back;		/* microseconds: what the transaction under way took off its times */
 	bool		dirty;			/* endpoint_state is behind in what matters */
 	bool		touched;		/* … or only in its times */
 	int64		written_at;		/* monotonic */
@@ -143,7 +144,8 @@ extern void emk_peer_spend(EmkPeer *peer, int n);
 /* What was paid for is sent now (monotonic). */
 extern void emk_peer_sent(EmkPeer *peer, int64 mono);
 extern bool emk_peer_is_cold(const EmkPeer *peer, int64 mono);	/* its next request begins with a look-up of its host */
-extern void emk_peer_clock_back(EmkPeer *peer, int64 by);	/* microseconds */
+extern void emk_peer_clock_back(EmkPeer *peer, int64 by);	/* microseconds; in the transaction that moves its deliveries */
+extern void emk_peer_clock_ended(bool committed);	/* … when it has ended */
 extern void emk_peer_learn(EmkPeer *peer, const EmkSend *send, TimestampTz now);
 extern void emk_peer_write(int64 mono);		/* endpoint_state, disabling, NOTIFY; inside open SPI */
 extern void emk_peer_written(void);			/* after commit */
@@ -154,8 +156,8 @@ extern bool emk_claim_heal(int limit, TimestampTz now);	/* emk_lane_heal(), what
 extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
 extern void emk_claim_orphans(TimestampTz now);
 
-/* The wall clock was set back by so many microseconds: what waits for a retry at these endpoints, or was ready, comes nearer by as much. */
-extern void emk_claim_clock_back(EmkPeer **peers, int n, int64 by, TimestampTz now);
+/* The wall clock was set back by so many microseconds: what waits at these endpoints comes nearer by as much; false after an ERROR. */
+extern bool emk_claim_clock_back(EmkPeer **peers, int n, int64 by, TimestampTz now);
 /* … before this worker came: what was made more than `step` after now waits as if it had been made now. */
 extern void emk_claim_unborn(EmkPeer **peers, int n, int64 step, TimestampTz now);
 

@@ -145,6 +145,10 @@ query("SELECT eventmkt.create_rule('late', on_event => 'Late', send_to => 'late'
 
 # ---- back while no worker runs, and ids of a process that was idle meanwhile
 fail_one(4);
+create_endpoint($node, 'patient', $sink, '/status/503?k=5', schedule => '{600,600}');
+query("SELECT eventmkt.create_rule('patient', on_event => 'Patient', send_to => 'patient')");
+query("SELECT eventmkt.track('p1', 'Patient')");
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'patient' AND status = 'retrying'", '1', 15), 'a retry in ten minutes');
 is(query('SELECT eventmkt.stop_worker()'), 'stopped', 'the workers are stopped');
 create_endpoint($node, 'lane', $sink, '/ok/lane', ordered => 'true');
 query("SELECT eventmkt.create_rule('lane', on_event => 'Lane', max_lateness => '30 days', send_to => 'lane')");
@@ -164,6 +168,12 @@ query("SELECT eventmkt.create_rule('lane', on_event => 'Lane', max_lateness => '
 is(query('SELECT eventmkt.start_worker()'), 'running', 'a worker again');
 keeps_pace('back by two days while no worker ran', 4);
 ok(wait_for_sql($node, $delivered->('lane'), '4', 20), 'and what waited in its order is delivered');
+is(query('SELECT eventmkt.stop_worker()'), 'stopped', 'the workers are stopped again');
+is(query('SELECT eventmkt.start_worker()'), 'running', 'and come again');
+new_work('two workers after it was set back');
+is(tries(5), 1, 'a retry that is ten minutes away stays so, whoever begins');
+is(query("SELECT next_attempt_at - eventmkt.clock() BETWEEN '8 minutes' AND '11 minutes' FROM eventmkt_data.delivery WHERE rule = 'patient'"), 't',
+	'and no more than ten minutes away');
 $pid = query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'");
 
 # ---- leases: what a killed worker had in flight before another jump is taken up by the next one
@@ -177,6 +187,8 @@ $sink->mode('/hang', 'ok');
 kill 'KILL', $pid;
 ok(wait_for_sql($node, $delivered->('slow'), '10', 20), 'back again by an hour, and killed: they are sent again');
 $sink->mode('/status/503', 'ok');
+query("UPDATE eventmkt_data.delivery SET next_attempt_at = eventmkt.clock() WHERE rule = 'patient'");
+ok(wait_for_sql($node, $delivered->('patient'), '1', 20), 'the patient one is delivered too');
 ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule LIKE 'fails%' AND status = 'delivered'", '4', 60), 'what failed all the time is delivered as soon as it can be');
 
 is(query("SELECT count(*) FROM eventmkt_data.pending_trigger"), 0, 'nothing waits');

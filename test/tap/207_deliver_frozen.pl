@@ -116,6 +116,9 @@ sub take_over
 		"$what: health() names the frozen process");
 	is($sql->(q{SELECT count(*) FROM eventmkt.health() WHERE "check" LIKE 'worker%' AND state = 'ok'}), $workers, "$what: the workers are well");
 	wait_for(sub { time - $begun >= $frozen_for }, $frozen_for + 1);
+	sleep 2.5;	# a look at what is lost
+	cmp_ok($sql->("SELECT count(*) FROM eventmkt_data.lease WHERE lease = $epoch AND chunk >= 0"), '>', 0,
+		"$what: its list stays as long as it may still commit a claim");
 	my $before = $sql->("SELECT md5(string_agg(d::text, ',' ORDER BY id)) FROM eventmkt_data.delivery d WHERE id IN ($mine)");
 	kill 'CONT', $pid;
 	ok(wait_for(sub { !kill 0, $pid }, 10), "$what: it ends when it goes on");
