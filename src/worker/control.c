@@ -136,8 +136,8 @@ start_solo(void)
 				 errhint("Give the schema to a role that is no superuser.")));
 	if (emk_worker_find(solo_type(), InvalidOid, &pid, 1) > 0)
 	{
+		kill(pid, EMK_REPLACE_SIGNAL);	/* first: what SIGHUP leads to may wait for workers */
 		kill(pid, SIGHUP);
-		kill(pid, SIGINT);
 		return;
 	}
 	emk_worker_describe(&w, solo_type(), "emk_worker_solo_main", &start);

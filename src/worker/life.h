@@ -13,6 +13,7 @@
 #define EMK_WORKER_TYPE		"eventmkt worker"
 #define EMK_PROBE_TYPE		"eventmkt probe"
 #define EMK_ANNOUNCEMENTS	32
+#define EMK_REPLACE_SIGNAL	SIGCHLD	/* to a lone launcher, which has no children; one that came before this signal takes no notice */
 #define EMK_BLOCKS			16
 #define EMK_BACKOFF_MAX		(60 * USECS_PER_SEC)
 #define EMK_HEALTHY_RUN		(10 * USECS_PER_SEC)
@@ -83,7 +84,7 @@ typedef struct EmkShared
 	EmkDatabase dbs[EMK_MAX_DATABASES];
 } EmkShared;
 
-/* What a worker, a probe or a lone launcher is told at its start (bgw_extra). */
+/* What a worker, a probe or a lone launcher is told at its start (bgw_extra). New fields at the end: a launcher may outlive an upgrade. */
 typedef struct EmkStart
 {
 	Oid			db;
@@ -92,20 +93,20 @@ typedef struct EmkStart
 	int			slot;
 	int			nslots;
 	uint32		ticket;
-	int			replaces;		/* pid: a process that was frozen in this slot; it is revoked first. 0: none */
 	uint32		board;			/* not preloaded: dsm segment that holds an EmkBoard */
+	int			replaces;		/* pid: a process that was frozen in this slot; it is revoked first. 0: none */
 } EmkStart;
 
 /*
  * Not preloaded: what a lone launcher and its workers tell each other; one writer a field, so no lock. A process that is not pid[] of
- * its slot was replaced and writes no more.
+ * its slot was replaced and writes no more. New fields at the end, as above.
  */
 typedef struct EmkBoard
 {
-	volatile int pid[EMK_MAX_WORKERS];	/* by the worker that is in the slot */
-	pg_atomic_uint64 turns_by[EMK_MAX_WORKERS]; /* by the worker: see EmkSlot */
 	volatile char ended[EMK_MAX_WORKERS];	/* by the worker at its end: it was told to end */
 	volatile char retire[EMK_MAX_WORKERS];	/* by the launcher: the SIGTERM that comes means finish, then end */
+	volatile int pid[EMK_MAX_WORKERS];	/* by the worker that is in the slot */
+	pg_atomic_uint64 turns_by[EMK_MAX_WORKERS]; /* by the worker: see EmkSlot */
 } EmkBoard;
 
 /* NULL when the library was not preloaded */

@@ -7,7 +7,8 @@
  *
  * SIGTERM ends it with its workers until the postmaster starts it again; SIGUSR2, sent by stop_worker(), ends it for good, after
  * its workers, which may finish what is open;
- * SIGHUP makes it forget its back-off; SIGINT, sent by start_worker(), makes it replace workers that are frozen (worker_main.c).
+ * SIGHUP makes it forget its back-off; EMK_REPLACE_SIGNAL, sent by start_worker(), makes it replace workers that are frozen
+ * (worker_main.c), also while it waits for them.
  */
 #include "postgres.h"
 
@@ -149,6 +150,15 @@ replace_frozen(void)
 }
 
 static void
+take_replace(void)
+{
+	if (!replace_wanted)
+		return;
+	replace_wanted = false;
+	replace_frozen();
+}
+
+static void
 end_children(void)
 {
 	for (int k = 0; k < EMK_MAX_WORKERS; k++)
@@ -186,19 +196,38 @@ retire_children(void)
 	}
 }
 
-/* Ends the workers and waits for them, when their number is to change. */
+/* Ends the workers and waits for them, when their number is to change; not for those that are given up meanwhile, nor when it is to end. */
 static void
 renumber(EmkStart *start)
 {
+	bool		left = true;
+
 	retire_children();
-	for (int k = 0; k < EMK_MAX_WORKERS; k++)
-		if (children[k].handle != NULL)
+	while (left && !ShutdownRequestPending && !stop_for_good)
+	{
+		left = false;
+		take_replace();
+		for (int k = 0; k < EMK_MAX_WORKERS; k++)
 		{
-			(void) WaitForBackgroundWorkerShutdown(children[k].handle);
+			pid_t		pid;
+
+			if (children[k].handle == NULL)
+				continue;
+			if (GetBackgroundWorkerPid(children[k].handle, &pid) != BGWH_STOPPED)
+			{
+				left = true;
+				continue;
+			}
 			pfree(children[k].handle);
 			children[k].handle = NULL;
 		}
-	start->nslots = emk_guc_workers;
+		if (left)
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (!left)
+		start->nslots = emk_guc_workers;
 }
 
 void
@@ -211,7 +240,7 @@ emk_worker_solo_main(Datum arg)
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGUSR2, handle_stop);
-	pqsignal(SIGINT, handle_replace);
+	pqsignal(EMK_REPLACE_SIGNAL, handle_replace);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	MemoryContextSwitchTo(TopMemoryContext);
@@ -227,16 +256,13 @@ emk_worker_solo_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			take_replace();
 			for (int k = 0; k < EMK_MAX_WORKERS; k++)
 				children[k].fails = children[k].next_start = 0;
 			if (start.nslots != emk_guc_workers)
 				renumber(&start);
 		}
-		if (replace_wanted)
-		{
-			replace_wanted = false;
-			replace_frozen();
-		}
+		take_replace();
 		if (now >= next_look)
 		{
 			if (!database_exists(start.db))
