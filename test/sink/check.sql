@@ -71,9 +71,8 @@ UNION ALL
 	SELECT 'open_with_decision', id::text, status || ': ' || all_of_them FROM d
 	WHERE NOT ended AND decisions > 0 AND NOT (:redeliver = 1 AND decisions = dead_decisions AND dead_decisions <= attempts)
 UNION ALL
-	SELECT 'decision_without_delivery', decision_id::text, outcome FROM final f
-	WHERE (f.outcome IN ('delivered', 'dead') AND f.delivery_id IS NULL)
-		OR (f.delivery_id IS NOT NULL AND NOT EXISTS (SELECT FROM d WHERE d.id = f.delivery_id))
+	SELECT 'decision_without_delivery', decision_id::text, outcome FROM final f LEFT JOIN eventmkt_data.delivery d ON d.id = f.delivery_id
+	WHERE d.id IS NULL AND (f.delivery_id IS NOT NULL OR f.outcome IN ('delivered', 'dead'))
 UNION ALL
 	SELECT 'attempt_uncounted', a.delivery_id::text, 'attempt ' || a.attempt || ' of ' || d.attempts
 	FROM eventmkt_data.attempt a JOIN d ON d.id = a.delivery_id WHERE a.attempt > d.attempts OR a.attempt < 1
