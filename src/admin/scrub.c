@@ -347,7 +347,7 @@ set_aside(Scrub *s)
 										   psprintf("VACUUM (DISABLE_PAGE_SKIPPING) %s", s->relation));
 	Datum		args[8] = {CStringGetTextDatum(s->relation), Int64GetDatum(s->horizon), TimestampTzGetDatum(s->begun_at),
 	TimestampTzGetDatum(emk_clock_real()), Int64GetDatum(s->met.dead), Int64GetDatum(s->met.entries + s->met.bounds),
-	Int64GetDatum(s->met.bytes), PointerGetDatum(emk_spi_array(&todo, NULL, 1, TEXTOID))};
+	Int64GetDatum(s->met.bytes), emk_spi_array(&todo, NULL, 1, TEXTOID)};
 
 	emk_spi_run(&result_plan, args, s->begun_at == 0 ? "  n     " : NULL, false, 0);
 }

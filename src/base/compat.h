@@ -98,4 +98,15 @@
 #define emk_guc_free(p)		guc_free(p)
 #endif
 
+/* a function since 16, a macro with a cast before: what is a Datum already is an error here too */
+#if PG_VERSION_NUM < 160000
+static inline Datum
+emk_pointer_get_datum(const void *p)
+{
+	return (Datum) p;
+}
+#undef PointerGetDatum
+#define PointerGetDatum(p)	emk_pointer_get_datum(p)
+#endif
+
 #endif
