@@ -160,6 +160,13 @@ SELECT count(*) FROM wrong;
 SELECT count(*) FROM eventmkt_bi.profile_timelines a FULL JOIN eventmkt_bi.profile_timelines b USING (profile_id) WHERE eventmkt.timeline_send(a.t) IS DISTINCT FROM eventmkt.timeline_send(b.t);
 SELECT sum(eventmkt.count(t)) = (SELECT count(*) FROM eventmkt_data.event) AS same FROM eventmkt_bi.profile_timelines;
 COMMIT;
+-- a question is asked and counted where the rows are read: its processes share both parts of the view, and none passes rows on
+BEGIN;
+SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL parallel_setup_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off;
+CREATE FUNCTION shape(q text) RETURNS SETOF text LANGUAGE plpgsql AS $$ DECLARE line text; BEGIN FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || q LOOP
+	RETURN QUERY SELECT substring(line FROM '(?:Gather|Partial Aggregate|Parallel Append|Parallel Seq Scan|Function Scan)') WHERE line ~ '->'; END LOOP; END $$;
+SELECT string_agg(node, ' > ') FROM shape('SELECT count(*) FROM eventmkt_bi.profile_timelines WHERE eventmkt.funnel(t, ''10 days'', ''view'', ''buy'') > 0') node;
+ROLLBACK;
 -- a cursor sees what there was when it was opened
 BEGIN;
 DECLARE c CURSOR FOR SELECT sum(eventmkt.count(t)) OVER () - (SELECT count(*) FROM eventmkt_data.event) AS more FROM eventmkt_bi.profile_timelines;

@@ -474,14 +474,16 @@ DELETE FROM eventmkt_data.profile_timeline WHERE t IS NULL
 CREATE OR REPLACE TRIGGER merged AFTER INSERT OR UPDATE OR DELETE ON eventmkt_data.alias
 	FOR EACH ROW EXECUTE FUNCTION eventmkt.mark_merged();
 
--- the form lets the planner scan packed rows in parallel and ask a question where they are read: see src/report/tail_view.c
+-- the form lets the planner take it apart wherever it is asked, see src/report/tail_view.c: no part has a WHERE of its own
 CREATE OR REPLACE VIEW eventmkt_bi.profile_timelines AS
-	SELECT p.profile_id, eventmkt.with_tail(p.t, p.profile_id, (SELECT eventmkt.open_tail())) AS t
-		FROM eventmkt_data.profile_timeline p
-		WHERE CASE WHEN (SELECT eventmkt.tail_shows_all(eventmkt.open_tail())) THEN p.t IS NOT NULL
-			ELSE eventmkt.with_tail(p.t, p.profile_id, (SELECT eventmkt.open_tail())) IS NOT NULL END
-	UNION ALL
-	SELECT r.profile_id COLLATE "C", r.t FROM eventmkt.tail_rows((SELECT eventmkt.open_tail())) r;
+	SELECT u.profile_id, u.t FROM (
+		SELECT p.profile_id, eventmkt.with_tail(p.t, p.profile_id, (SELECT eventmkt.open_tail())) AS t,
+			CASE WHEN (SELECT eventmkt.tail_shows_all(eventmkt.open_tail())) THEN p.t IS NOT NULL
+				ELSE eventmkt.with_tail(p.t, p.profile_id, (SELECT eventmkt.open_tail())) IS NOT NULL END AS shown
+			FROM eventmkt_data.profile_timeline p
+		UNION ALL
+		SELECT r.profile_id COLLATE "C", r.t, true FROM eventmkt.tail_rows((SELECT eventmkt.open_tail())) r) u
+	WHERE u.shown;
 COMMENT ON VIEW eventmkt_bi.profile_timelines IS
 	'everything each profile did as one timeline: what is packed, the rest from the event table';
 COMMENT ON COLUMN eventmkt_bi.profile_timelines.profile_id IS 'canonical id of the person';

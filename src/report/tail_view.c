@@ -2,13 +2,17 @@
  * tail_view.c: what the view eventmkt_bi.profile_timelines is made of. It is the packed rows, each with what its profile did since
  * they were packed, and the profiles that have no packed row:
  *
- *   SELECT profile_id, with_tail(t, profile_id, (SELECT open_tail())) FROM profile_timeline
- *   WHERE CASE WHEN (SELECT tail_shows_all(open_tail())) THEN t IS NOT NULL ELSE with_tail(…) IS NOT NULL END
- *   UNION ALL SELECT profile_id, t FROM tail_rows((SELECT open_tail()))
+ *   SELECT profile_id, t FROM (
+ *     SELECT profile_id, with_tail(t, profile_id, (SELECT open_tail())) AS t,
+ *       CASE WHEN (SELECT tail_shows_all(open_tail())) THEN t IS NOT NULL ELSE with_tail(…) IS NOT NULL END AS shown
+ *     FROM profile_timeline
+ *     UNION ALL SELECT profile_id, t, true FROM tail_rows((SELECT open_tail()))) WHERE shown
  *
- * This form the planner takes apart: the packed rows are scanned in parallel and a question is asked where they are read, nothing
- * is joined, and open_tail() gathers once (afterwards it answers with what the first has made). with_tail() is asked wherever a question
- * names t, so it does next to nothing for who did nothing lately; that nobody is hidden, as nearly always, is known before the first row.
+ * This form the planner takes apart: the packed rows are scanned in parallel, a question is asked, counted and grouped where they are
+ * read, nothing is joined, and open_tail() gathers once (afterwards it answers with what the first has made). It does so only while
+ * neither part has a WHERE: a part that has one is planned by itself, owns its (SELECT …), and is then parallel alone at best: each row
+ * that passes goes through the leader. with_tail() is asked wherever a question names t, so it does next to nothing for who did nothing
+ * lately; that nobody is hidden, as nearly always, is known before the first row.
  *
  *   open_tail()   gathers the events from packed_to on into a map by profile. A profile with a mark, or that was merged since, is
  *                 hidden: neither its packed row nor its tail counts.
