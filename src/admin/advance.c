@@ -79,7 +79,7 @@ refuse_remote_endpoints(void)
 }
 
 PG_FUNCTION_INFO_V1(emk_admin_advance_clock);
-/* eventmkt.advance_clock(by interval): the clock after the move; months and days in the session's time zone */
+/* eventmkt.advance_clock(by interval): the clock after the move; days have 24 hours, months are those of UTC */
 Datum
 emk_admin_advance_clock(PG_FUNCTION_ARGS)
 {

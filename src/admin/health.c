@@ -77,7 +77,7 @@ static EmkPlan checks[] = {
 		"' within a day', CASE WHEN n OPERATOR(pg_catalog.>) 0 THEN 'Look at eventmkt_data.attempt, then call "
 		"eventmkt.redeliver(id).' END FROM (SELECT pg_catalog.count(*) AS n FROM (SELECT FROM eventmkt_data.delivery WHERE "
 		"died_at OPERATOR(pg_catalog.>) ($1 OPERATOR(pg_catalog.-) "
-		"'1 day'::pg_catalog.interval) LIMIT 1001) w) c WHERE $2 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},
+		"'24 hours'::pg_catalog.interval) LIMIT 1001) w) c WHERE $2 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'endpoints', 'ok', pg_catalog.count(*)::pg_catalog.text OPERATOR(pg_catalog.||) ' enabled', NULL "
 	"FROM eventmkt_data.endpoint WHERE enabled AND $1 IS NOT NULL AND $2 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},
 	{"SELECT 'endpoint ' OPERATOR(pg_catalog.||) name, state, detail, hint FROM ("
@@ -116,7 +116,7 @@ static EmkPlan checks[] = {
 		"FROM (SELECT EXISTS (SELECT FROM eventmkt_data.event_default) OR EXISTS (SELECT FROM eventmkt_data.decision_default) "
 		"AS filled) f, (SELECT pg_catalog.max(pg_catalog.timezone('UTC', pg_catalog.to_date(pg_catalog.right(c.relname::"
 		"pg_catalog.text, 8), 'YYYYMMDD')::pg_catalog.timestamp) OPERATOR(pg_catalog.+) CASE WHEN c.relname "
-		"OPERATOR(pg_catalog.~) '_w' THEN '7 days'::pg_catalog.interval ELSE '1 day' END) OPERATOR(pg_catalog.-) $1 AS ahead "
+		"OPERATOR(pg_catalog.~) '_w' THEN '168 hours'::pg_catalog.interval ELSE '24 hours' END) OPERATOR(pg_catalog.-) $1 AS ahead "
 		"FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid "
 		"WHERE i.inhparent OPERATOR(pg_catalog.=) 'eventmkt_data.event'::pg_catalog.regclass "
 	"AND c.relname OPERATOR(pg_catalog.~) '^event_[dw][0-9]{8}$') p WHERE $2 IS NOT NULL", 2, {TIMESTAMPTZOID, BOOLOID}},

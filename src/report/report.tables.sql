@@ -97,7 +97,7 @@ CREATE OR REPLACE VIEW eventmkt_bi.latency AS
 		pg_catalog.round(pg_catalog.percentile_cont(0.99) WITHIN GROUP (ORDER BY m.ms)::numeric, 3) AS p99_ms,
 		pg_catalog.round(pg_catalog.max(m.ms)::numeric, 3) AS max_ms
 	FROM measured m
-	JOIN (VALUES ('hour', '1 hour'::interval), ('day', '1 day'), ('all', NULL)) AS p (period, length)
+	JOIN (VALUES ('hour', '1 hour'::interval), ('day', '24 hours'), ('all', NULL)) AS p (period, length)
 		ON p.length IS NULL OR m.at >= (SELECT eventmkt.clock()) - p.length
 	GROUP BY p.period, m.rule, m.measure, m.step
 	ORDER BY p.period, m.rule, m.step;
@@ -165,9 +165,9 @@ CREATE OR REPLACE VIEW eventmkt_bi.endpoints AS
 	LEFT JOIN eventmkt_data.endpoint_state s ON s.endpoint_id = e.endpoint_id
 	LEFT JOIN (SELECT endpoint_id,
 			pg_catalog.count(*) FILTER (WHERE status IN ('queued', 'in_flight', 'retrying')) AS open,
-			pg_catalog.count(*) FILTER (WHERE status = 'delivered' AND settled_at >= (SELECT eventmkt.clock()) - '1 day'::interval)
+			pg_catalog.count(*) FILTER (WHERE status = 'delivered' AND settled_at >= (SELECT eventmkt.clock()) - '24 hours'::interval)
 				AS delivered,
-			pg_catalog.count(*) FILTER (WHERE status = 'dead' AND settled_at >= (SELECT eventmkt.clock()) - '1 day'::interval) AS dead
+			pg_catalog.count(*) FILTER (WHERE status = 'dead' AND settled_at >= (SELECT eventmkt.clock()) - '24 hours'::interval) AS dead
 		FROM eventmkt_data.delivery GROUP BY endpoint_id) d ON d.endpoint_id = e.endpoint_id;
 COMMENT ON VIEW eventmkt_bi.endpoints IS 'where messages go and how well they arrive; of the address only the host is shown';
 COMMENT ON COLUMN eventmkt_bi.endpoints.state IS 'ok, failing (the breaker is open until next_try_at), no secret, disabled';
