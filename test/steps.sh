@@ -1,7 +1,8 @@
 # test/steps.sh: long runs that can be taken up again; sourced, in bash, by test/stages (nightly) and test/release.
 #
 #   steps_begin FOLDER COMMIT   FOLDER keeps, for each step, the commit it passed on; COMMIT empty: nothing is taken as passed
-#   step NAME CMD…              runs CMD unless NAME passed on this commit; one line with its time
+#   step NAME CMD…              runs CMD unless NAME passed on this commit; one line with its time. Where CMD leaves FOLDER/NAME.left, it is
+#                               not done yet and runs again
 #   steps_end                   "N passed, N failed, N left", where left are those that steps_expect counted and nobody came to
 #   steps_expect N              how many steps there will be
 # EMK_UNTIL=SECONDS after which no further step begins.
@@ -28,7 +29,7 @@ step() {
 	"$@" || rc=$?
 	if [ $rc = 0 ]; then
 		printf 'passed  %-40s %6d s\n' "$name" $((SECONDS - begun))
-		printf '%s\n' "$steps_commit" > "$steps_folder/$name"
+		if [ -e "$steps_folder/$name.left" ]; then rm -f "$steps_folder/$name"; else printf '%s\n' "$steps_commit" > "$steps_folder/$name"; fi
 		steps_passed=$((steps_passed + 1))
 	else
 		printf 'FAILED  %-40s %6d s\n' "$name" $((SECONDS - begun))

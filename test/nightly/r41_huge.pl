@@ -1,6 +1,7 @@
 # R41: every SQL-callable function with values of 64 MB, one argument at a time: an answer or an error of class 22, 23, 42, 53, 54, 55 or our own,
 # no crash, and the session is as small afterwards as before. The functions, the harmless values and the way to call are those of
-# sql/r41_hostile.sql, where 1 MB is the longest. The calls are in an order of chance; EMK_HUGE=SECONDS ends them early, and it says how many ran.
+# sql/r41_hostile.sql, where 1 MB is the longest. The calls are in an order of chance. EMK_HUGE=SECONDS ends them early; what was
+# tried is kept in EMK_KEEP/r41_huge.left, so that the next run goes on with the others, until all were tried and one begins anew.
 use strict;
 use warnings;
 use FindBin;
@@ -9,6 +10,7 @@ use Emk;
 use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $node = new_node('huge', dbname => 'shop', conf => "autovacuum = off\n");
 my ($head) = slurp_file("$FindBin::Bin/../../sql/r41_hostile.sql") =~ /^(.*?)^CREATE TABLE public\.tried/ms or die 'sql/r41_hostile.sql reads otherwise';
@@ -27,7 +29,7 @@ my $samples = join ",\n", map { my ($k, $h) = @$_; map { "('$_'::regtype, '$k', 
 my $script = $node->basedir . '/huge.sql';
 append_to_file($script, $head . <<"SQL");
 INSERT INTO public.sample VALUES $samples;
-CREATE TABLE public.tried (name text, call text, began timestamptz, state text, took interval);
+CREATE TABLE public.tried (name text, call text, began bool, state text);
 INSERT INTO public.tried SELECT DISTINCT f.name, CASE f.kind WHEN 'a' THEN format('SELECT eventmkt.%I(%s) FROM generate_series(1, 2)', f.name, c.args)
 		WHEN 'w' THEN format('SELECT eventmkt.%I(%s) OVER () FROM generate_series(1, 2)', f.name, c.args)
 		ELSE format('SELECT * FROM eventmkt.%I(%s)', f.name, c.args) END AS call
@@ -36,32 +38,75 @@ INSERT INTO public.tried SELECT DISTINCT f.name, CASE f.kind WHEN 'a' THEN forma
 			public.arg(a.t, CASE WHEN one = a.n THEN k ELSE 'plain' END), ', ' ORDER BY a.n), '') AS args FROM unnest(f.types) WITH ORDINALITY a (t, n)) c
 	WHERE EXISTS (SELECT FROM public.sample s WHERE s.type = f.types[one - 1] AND s.kind = k);
 \\set ECHO none
-\\set VERBOSITY verbose
 CREATE FUNCTION public.rss() RETURNS int LANGUAGE sql AS \$\$SELECT (regexp_match(pg_read_file('/proc/self/status'), 'RssAnon:\\s+(\\d+)'))[1]::int\$\$;
+CREATE TABLE public.warm AS SELECT DISTINCT format('SELECT eventmkt.%I(%s)', f.name, c.args) AS call FROM public.f,
+	LATERAL (SELECT coalesce(string_agg(CASE WHEN f.variadic AND a.n = cardinality(f.types) THEN 'VARIADIC ' ELSE '' END || public.arg(a.t, 'plain'), ', ' ORDER BY a.n), '') AS args
+		FROM unnest(f.types) WITH ORDINALITY a (t, n)) c WHERE f.kind = 'f';
+SQL
+# one session: what is left, until the time is over; what it says goes to $kept at once
+my $round = $node->basedir . '/round.sql';
+append_to_file($round, <<"SQL");
+SET client_min_messages = error;
+SET eventmkt.allow_plain_http = on;
+SET eventmkt.allowed_networks = '127.0.0.0/8';
 SET statement_timeout = '120s';
--- the first ones warm caches
-SELECT format('UPDATE public.tried SET state = public.try(call) WHERE call = %L', call) FROM public.tried ORDER BY md5(call) LIMIT 12 \\gexec
-SELECT public.rss() AS before, now() + '$seconds s' AS until \\gset
-SELECT format('UPDATE public.tried SET began = clock_timestamp(), state = NULL WHERE call = %L AND clock_timestamp() < %L', call, :'until'),
-	format('UPDATE public.tried SET state = public.try(call), took = clock_timestamp() - began WHERE call = %L AND began IS NOT NULL', call) FROM public.tried ORDER BY md5(call) \\gexec
-RESET statement_timeout;
 \\pset format unaligned
 \\pset tuples_only on
+SELECT count(public.try(call)) FROM public.warm;
+SELECT public.rss() AS before \\gset
+SELECT format('UPDATE public.tried SET began = true WHERE md5(call) = %L AND clock_timestamp() < to_timestamp(%s) RETURNING %L', md5(call), :until, 'begins ' || md5(call)),
+	format('UPDATE public.tried SET state = public.try(call) WHERE md5(call) = %L AND began RETURNING %L || state || %L || extract(epoch FROM clock_timestamp() - statement_timestamp())',
+		md5(call), 'did ' || md5(call) || ' ' || name || ' ', ' ') FROM public.tried WHERE state IS NULL ORDER BY md5(call) \\gexec
 SELECT 'grew ' || public.rss() - :before;
-SELECT 'tried ' || count(*) || ' of ' || (SELECT count(*) FROM public.tried) || ' calls, of ' || count(DISTINCT name) || ' functions, ' || count(*) FILTER (WHERE state = 'ok') || ' answered; the longest took ' || max(took) FROM public.tried WHERE began IS NOT NULL;
-SELECT 'bad ' || name || ' ' || coalesce(state, 'did not end') || ' ' || left(call, 200) FROM public.tried WHERE began IS NOT NULL AND (state IS NULL OR state <> 'ok' AND state !~ '^(22|23|42|53|54|55|EM)'
-	AND NOT (state = 'P0002' AND name IN ('redeliver', 'undo_merge')) AND NOT (state = '0A000' AND name ~ '^(create_rule|replace_rule|.*tail.*)\$'));
-SELECT 'slow ' || took || ' ' || state || ' ' || left(call, 160) FROM public.tried WHERE took > '5 s' ORDER BY took DESC LIMIT 10;
 SQL
-my ($out, $err) = ('', '');
-IPC::Run::run([ $node->installed_command('psql'), '-Xq', '-d', $node->connstr('shop'), '-f', $script ], '>', \$out, '2>', \$err);
-diag $err if $err =~ /FATAL|server closed/;
-my ($tried) = $out =~ /^tried (\d+.*)$/m;
-ok($tried, 'figure: R41 of 64 MB: ' . ($tried // 'did not end'));
-cmp_ok(($tried // 0) =~ /^(\d+)/ ? $1 : 0, '>', $ENV{EMK_HUGE} ? 20 : 600, 'many calls');
-is(join("\n", $out =~ /^bad (.*)$/mg), '', 'each an answer, or an error of its class');
-my ($grew) = $out =~ /^grew (-?\d+)$/m;
+
+my $kept = ($ENV{EMK_KEEP} // $node->basedir) . '/r41_huge.left';
+my $until = time + $seconds;
+my (%state, %took, %name, $grew);
+
+sub psql
+{
+	my ($file, @out) = @_;
+	my $err = '';
+	IPC::Run::run([ $node->installed_command('psql'), '-Xq', '-v', "until=$until", '-d', $node->connstr('shop'), '-f', $file ], @out, '2>', \$err);
+	diag $err if $err =~ /FATAL|server closed/;
+}
+
+sub read_kept
+{
+	my $text = -e $kept ? slurp_file($kept) : '';
+	$state{$1} //= 'did not end' while $text =~ /^begins (\w+)$/mg;
+	($state{$1}, $name{$1}, $took{$1}) = ($3, $2, $4) while $text =~ /^did (\w+) (\S+) (\S+) ([\d.]+)$/mg;
+	$grew = $1 while $text =~ /^grew (-?\d+)$/mg;
+}
+
+my $out = '';
+psql($script, '>', \$out);
+my %call = map { split / /, $_, 2 } split /\n/, $node->safe_psql('shop', q{SELECT md5(call) || ' ' || left(call, 200) FROM public.tried});
+read_kept();
+delete @state{ grep { !$call{$_} } keys %state };
+my $before = keys %state;
+for my $session (1 .. 5)
+{
+	my $done = join ',', keys %state;
+	$node->safe_psql('shop', "UPDATE public.tried SET state = 'before' WHERE state IS NULL AND md5(call) = ANY ('{$done}')");
+	psql($round, '>>', $kept);
+	read_kept();
+	last if time >= $until || keys %state >= keys %call;
+	# the server went down, or the session alone
+	wait_for(sub { my ($rc) = $node->psql('shop', 'SELECT 1', on_error_die => 0); defined $rc && $rc == 0 }, 60);
+}
+my @tried = grep { $call{$_} } keys %state;
+my ($longest) = sort { $took{$b} <=> $took{$a} } keys %took;
+my %functions = map { $_ => 1 } grep { defined } @name{@tried};
+pass(sprintf 'figure: R41 of 64 MB: %d of %d calls, %d of them before, of %d functions, %d answered; the longest took %.1f s', scalar(@tried), scalar(keys %call), $before,
+	scalar(keys %functions), scalar(grep { $state{$_} eq 'ok' } @tried), $took{$longest});
+cmp_ok(@tried - $before, '>', $ENV{EMK_HUGE} || $before ? 0 : 600, 'many calls');
+is(join("\n", map { ($name{$_} // '') . " $state{$_} $call{$_}" } grep { my ($s, $n) = ($state{$_}, $name{$_} // '');
+	$s ne 'ok' && $s !~ /^(22|23|42|53|54|55|EM)/ && !($s eq 'P0002' && $n =~ /^(redeliver|undo_merge)$/) && !($s eq '0A000' && $n =~ /^(create_rule|replace_rule|.*tail.*)$/) } @tried),
+	'', 'each an answer, or an error of its class');
 cmp_ok($grew // 1 << 30, '<=', 1024 * 8, 'figure: R41 of 64 MB: the session grew by ' . ($grew // '?') . ' kB');
-note $_ for $out =~ /^slow (.*)$/mg;
+note sprintf 'slow: %.1f s %s %s', $took{$_}, $state{$_}, substr $call{$_}, 0, 160 for grep { $took{$_} > 5 } (sort { $took{$b} <=> $took{$a} } keys %took)[0 .. 9];
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'no crash');
+unlink $kept if @tried >= keys %call;
 done_testing();

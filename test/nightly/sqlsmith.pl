@@ -1,6 +1,6 @@
 # sqlsmith: random statements by a role that may track, define rules and read reports, on a schema with the extension (R43)
 #
-# 10 × 10,000 statements, each round with a seed of its own (EMK_SMITH="rounds statements" for others). No crash, and no internal error (XX000)
+# 10 × 10,000 statements, each round with a seed of its own (EMK_SMITH="rounds statements first-seed" for others). No crash, and no internal error (XX000)
 # whose place is in a file of ours. Skipped where sqlsmith is not installed.
 use strict;
 use warnings;
@@ -12,14 +12,15 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 plan skip_all => 'sqlsmith is not installed' if !grep { -x "$_/sqlsmith" } split /:/, $ENV{PATH};
-my ($rounds, $statements) = split ' ', $ENV{EMK_SMITH} // '10 10000';
+my ($rounds, $statements, $first) = split ' ', $ENV{EMK_SMITH} // '10 10000 1';
+$first //= 1;
 my $node = new_node('smith', conf => "log_error_verbosity = verbose\nautovacuum = off\n");
 
 $node->safe_psql('postgres', q{SET client_min_messages = error; CREATE ROLE smith LOGIN;
 	SELECT eventmkt.grant_access('smith', kind) FROM unnest('{tracker,marketer,analyst}'::text[]) kind;
 	SELECT count(eventmkt.track('u' || i % 20, 'E', jsonb_build_object('a', i, 'k', i % 3))) FROM generate_series(1, 500) i;
 	SELECT eventmkt.create_rule('r', on_event => 'E', send_to => 'none'); SELECT eventmkt.run_due()});
-for my $seed (1 .. $rounds)
+for my $seed ($first .. $first + $rounds - 1)
 {
 	my ($out, $err) = ('', '');
 	my $from = -s $node->logfile;
