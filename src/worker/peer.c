@@ -348,19 +348,28 @@ emk_peer_sent(EmkPeer *p, int64 mono)
 
 /* ---- health ---- */
 
+/* All its times, because the clock that they are by was set back by so much */
 static void
 shift_times(EmkPeer *p, int64 by)
 {
-	if (p->last_failure != 0)
-		p->last_failure -= by;
-	if (p->last_success != 0)
-		p->last_success -= by;
+	TimestampTz *times[] = {&p->last_failure, &p->last_success, &p->breaker.failing_since, &p->breaker.open_until};
+
+	for (int i = 0; i < lengthof(times); i++)
+		if (*times[i] != 0)
+			*times[i] -= by;
 	p->dirty = true;
 }
 
-/* Its last answers are by a clock that was set back by so much. */
 void
-emk_peer_clock_back(EmkPeer *p, int64 by)
+emk_peer_clock_follow(EmkPeer *p, int64 lead)
+{
+	if (p->lead != 0 && p->lead - lead > EMK_CLOCK_STEP)
+		shift_times(p, p->lead - lead);
+	p->lead = lead;
+}
+
+void
+emk_peer_clock_found(EmkPeer *p, int64 by)
 {
 	shift_times(p, by);
 	p->set_back = by;
@@ -368,13 +377,17 @@ emk_peer_clock_back(EmkPeer *p, int64 by)
 
 /* A rollback leaves the deliveries where they were: then the times say again that the clock was set back. */
 void
-emk_peer_clock_ended(bool committed)
+emk_peer_clock_ended(bool committed, int64 lead)
 {
 	for (int i = 0; i < emk_peer_count; i++)
 	{
-		if (!committed && emk_peers[i]->set_back != 0)
-			shift_times(emk_peers[i], -emk_peers[i]->set_back);
-		emk_peers[i]->set_back = 0;
+		EmkPeer    *p = emk_peers[i];
+
+		if (committed && p->lead == 0)
+			p->lead = lead;
+		if (!committed && p->set_back != 0)
+			shift_times(p, -p->set_back);
+		p->set_back = 0;
 	}
 }
 
@@ -384,6 +397,7 @@ emk_peer_learn(EmkPeer *p, const EmkSend *s, TimestampTz now)
 	bool		was_healthy = p->breaker.failing_since == 0;
 	bool		changed;
 
+	emk_peer_clock_follow(p, s->lead);
 	p->touched = true;
 	if (s->plan.verdict == EMK_TRY_DELIVERED)
 	{

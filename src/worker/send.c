@@ -48,7 +48,6 @@
 #define POLL_EVERY		(5 * USECS_PER_SEC)
 #define LOST_EVERY		(2 * USECS_PER_SEC)
 #define AFTER_POISON	5000		/* a batch failed because of one of its rows: a smaller one is tried */
-#define CLOCK_STEP		(5 * USECS_PER_SEC)
 #define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
 #define HEAL_AT_MOST	1000		/* lanes of a look */
@@ -485,7 +484,7 @@ static int64
 clock_step(int64 *lead)
 {
 	*lead = emk_clock_real() - emk_clock_monotonic();
-	return clock_lead != 0 && clock_lead - *lead > CLOCK_STEP ? clock_lead - *lead : 0;
+	return clock_lead != 0 && clock_lead - *lead > EMK_CLOCK_STEP ? clock_lead - *lead : 0;
 }
 
 void
@@ -493,7 +492,7 @@ emk_send_clock_back(EmkSend *s)
 {
 	int64		lead = emk_clock_real() - emk_clock_monotonic();
 
-	if (s->plan.verdict == EMK_TRY_RETRY && s->lead - lead > CLOCK_STEP)
+	if (s->plan.verdict == EMK_TRY_RETRY && s->lead - lead > EMK_CLOCK_STEP)
 		s->plan.next -= s->lead - lead;
 	s->lead = lead;
 }
@@ -503,20 +502,25 @@ emk_send_clock_back(EmkSend *s)
  * came: then an endpoint failed, or a message was made, at a time that is still to come.
  */
 static void
-clock_was_set_back(int64 back, TimestampTz now)
+clock_was_set_back(int64 back, int64 lead, TimestampTz now)
 {
 	/* first: what it moves is not moved once more below */
 	if (clock_lead == 0 && emk_peer_count > 0)
-		emk_claim_unborn(emk_peers, emk_peer_count, CLOCK_STEP, now);
+		emk_claim_unborn(emk_peers, emk_peer_count, EMK_CLOCK_STEP, now);
 	for (int i = 0; i < emk_peer_count; i++)
 	{
 		EmkPeer    *p = emk_peers[i];
 		int64		by = clock_lead == 0 ? p->last_failure - now : back;
 
-		if (by <= CLOCK_STEP)
+		if (by <= EMK_CLOCK_STEP)
 			continue;
 		if (emk_claim_clock_back(&p, 1, by, now))
-			emk_peer_clock_back(p, by);
+		{
+			if (clock_lead == 0)
+				emk_peer_clock_found(p, by);
+			else
+				emk_peer_clock_follow(p, lead);
+		}
 		polled_at = 0;
 	}
 }
@@ -541,7 +545,7 @@ work(int64 mono, bool scan, int *settled)
 	offset = emk_clock_offset();
 	now = emk_clock_now();
 	if ((back > 0 || clock_lead == 0) && emk_setting_is_home())
-		clock_was_set_back(back, now);
+		clock_was_set_back(back, lead, now);
 	stage = EMK_STAGE_SETTLE;
 	*settled = emk_settle_done(mono, now);
 	end_stage();
@@ -573,7 +577,7 @@ work(int64 mono, bool scan, int *settled)
 	}
 	finish();
 	clock_lead = lead;
-	emk_peer_clock_ended(true);
+	emk_peer_clock_ended(true, lead);
 	if (*settled > 0)
 		emk_poison_worked(EMK_STAGE_SETTLE);
 	if (claimed > 0)
@@ -589,7 +593,7 @@ recover(ErrorData *e)
 	bool		poison;
 
 	AbortCurrentTransaction();
-	emk_peer_clock_ended(false);
+	emk_peer_clock_ended(false, 0);
 	/*
 	 * Class 42 is a trigger's that names what is not there, maybe for one row. Claiming passes over locked rows; one that is to be
 	 * settled is waited for, and then waits without the others.

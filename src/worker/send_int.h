@@ -8,6 +8,7 @@
 #include "event/event.h"
 #include "worker/worker.h"
 
+#define EMK_CLOCK_STEP		(5 * USECS_PER_SEC)	/* a wall clock that goes back by more than this was set */
 /* What the last look-up of a host's name led to */
 typedef enum EmkName
 {
@@ -43,6 +44,7 @@ typedef struct EmkPeer
 	char		last_error[256];
 	const char *disable;		/* to be disabled for this reason in the next transaction */
 	const char *announce;		/* state to be notified in the next transaction */
+	int64		lead;			/* of the wall clock of its times over the monotonic one; 0: as stored, of an unknown clock */
 	int64		set_back;		/* microseconds: what the transaction under way took off its times */
 	bool		dirty;			/* endpoint_state is behind in what matters */
 	bool		touched;		/* … or only in its times */
@@ -140,12 +142,12 @@ extern EmkPeer *emk_peer_find(int32 endpoint_id);
 /* How many tries may begin now. *when: monotonic time at which to ask again, for a rate limit; untouched otherwise. */
 extern int	emk_peer_capacity(EmkPeer *peer, TimestampTz now, int64 mono, int64 *when);
 extern void emk_peer_spend(EmkPeer *peer, int n);
-
 /* What was paid for is sent now (monotonic). */
 extern void emk_peer_sent(EmkPeer *peer, int64 mono);
 extern bool emk_peer_is_cold(const EmkPeer *peer, int64 mono);	/* its next request begins with a look-up of its host */
-extern void emk_peer_clock_back(EmkPeer *peer, int64 by);	/* microseconds; in the transaction that moves its deliveries */
-extern void emk_peer_clock_ended(bool committed);	/* … when it has ended */
+extern void emk_peer_clock_follow(EmkPeer *peer, int64 lead);	/* its times are by the clock of that lead from now on */
+extern void emk_peer_clock_found(EmkPeer *peer, int64 by);	/* microseconds; in the transaction that moves its deliveries */
+extern void emk_peer_clock_ended(bool committed, int64 lead);	/* … when it has ended */
 extern void emk_peer_learn(EmkPeer *peer, const EmkSend *send, TimestampTz now);
 extern void emk_peer_write(int64 mono);		/* endpoint_state, disabling, NOTIFY; inside open SPI */
 extern void emk_peer_written(void);			/* after commit */
@@ -155,12 +157,10 @@ extern void emk_peer_init(int slot, int slots);
 extern bool emk_claim_heal(int limit, TimestampTz now);	/* emk_lane_heal(), whatever it raises; true: some may go now */
 extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total, TimestampTz now);
 extern void emk_claim_orphans(TimestampTz now);
-
 /* The wall clock was set back by so many microseconds: what waits at these endpoints comes nearer by as much; false after an ERROR. */
 extern bool emk_claim_clock_back(EmkPeer **peers, int n, int64 by, TimestampTz now);
 /* … before this worker came: what was made more than `step` after now waits as if it had been made now. */
 extern void emk_claim_unborn(EmkPeer **peers, int n, int64 step, TimestampTz now);
-
 /* Of n deliveries each that `ended` lets the next of its person go, where its endpoint is ordered. */
 extern void emk_claim_advance(EmkSend **sends, const bool *ended, int n, TimestampTz now);
 
