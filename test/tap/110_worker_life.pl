@@ -53,7 +53,7 @@ for my $preload (1, 0)
 		($pid, $seconds) = next_worker($node, $pid);
 		$slowest = $seconds if $seconds > $slowest;
 	}
-	cmp_ok($slowest, '<', 5, "$how: back after each kill");
+	in_time($slowest, 5, "$how: back after each kill");
 
 	# killed as early as can be: while it starts
 	for (1 .. 10)
@@ -80,7 +80,7 @@ for my $preload (1, 0)
 	kill 'KILL', $pid;
 	($pid, $seconds) = next_worker($node, $pid);
 	like($pid, qr/^\d+$/, "$how: back after a crash");
-	cmp_ok($seconds, '<', 10, "$how: within ten seconds");
+	in_time($seconds, 10, "$how: within ten seconds");
 
 	# more workers, fewer workers
 	$node->append_conf('postgresql.conf', 'eventmkt.workers = 3');
@@ -101,7 +101,7 @@ for my $preload (1, 0)
 	# stop means stop
 	my $start = time;
 	is($node->safe_psql('shop', 'SELECT eventmkt.stop_worker()'), 'stopped', "$how: stop_worker()");
-	cmp_ok(time - $start, '<', 3, "$how: in time");
+	in_time(time - $start, 3, "$how: in time");
 	sleep 3;
 	is($node->safe_psql('postgres', $pid_query), '', "$how: no worker comes back");
 	isnt(check_state($node, 'worker'), 'ok', "$how: health() says so");
@@ -113,7 +113,7 @@ for my $preload (1, 0)
 	{
 		$start = time;
 		$node->stop($mode);
-		cmp_ok(time - $start, '<', 5, "$how: $mode shutdown in time");
+		in_time(time - $start, 5, "$how: $mode shutdown in time");
 		$node->start;
 		if ($preload)
 		{
@@ -145,7 +145,7 @@ for my $preload (1, 0)
 	my $start = time;
 	$node->safe_psql('shop', 'SELECT eventmkt.stop_worker()');
 	ok(wait_for_sql($node, q{SELECT state FROM eventmkt.health() WHERE "check" = 'worker'}, 'ok', 20, 'second'), 'and gets it');
-	cmp_ok(time - $start, '<', 10, 'soon');
+	in_time(time - $start, 10, 'soon');
 	$node->stop;
 }
 

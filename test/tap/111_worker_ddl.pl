@@ -37,22 +37,22 @@ sub worker_up
 	$node->safe_psql('postgres', "CREATE DATABASE other$_") for 1 .. 5;
 	my $slowest = 0;
 	for (1 .. 5) { my $s = timed($node, 'postgres', "DROP DATABASE other$_"); $slowest = $s if $s > $slowest; }
-	cmp_ok($slowest, '<', 1, 'DROP of other databases');
+	in_time($slowest, 1, 'DROP of other databases');
 
-	cmp_ok(timed($node, 'postgres', 'CREATE DATABASE copy TEMPLATE shop'), '<', 5, 'CREATE DATABASE ... TEMPLATE');
+	in_time(timed($node, 'postgres', 'CREATE DATABASE copy TEMPLATE shop'), 5, 'CREATE DATABASE ... TEMPLATE');
 	ok(worker_up($node, 'shop'), 'the worker is back');
 	is($node->safe_psql('copy', q{SELECT detail FROM eventmkt.health() WHERE "check" = 'paused'}),
 		'copy: this database is not the one that init() or adopt() marked', 'the copy is silent');
 	ok(worker_up($node, 'copy'), 'the copy has a worker that waits');
 	ok(wait_for(sub { (() = slurp_file($node->logfile) =~ /WARNING:  this database is a copy/g) == 1 }, 10), 'one warning');
 
-	cmp_ok(timed($node, 'postgres', 'ALTER DATABASE shop RENAME TO store'), '<', 5, 'RENAME');
+	in_time(timed($node, 'postgres', 'ALTER DATABASE shop RENAME TO store'), 5, 'RENAME');
 	ok(worker_up($node, 'store'), 'the worker is back');
 	is($node->safe_psql('store', q{SELECT detail FROM eventmkt.health() WHERE "check" = 'paused'}), 'no', 'still at home');
 
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$dir'");
-	cmp_ok(timed($node, 'postgres', 'ALTER DATABASE store SET TABLESPACE elsewhere'), '<', 5, 'SET TABLESPACE');
+	in_time(timed($node, 'postgres', 'ALTER DATABASE store SET TABLESPACE elsewhere'), 5, 'SET TABLESPACE');
 	ok(worker_up($node, 'store'), 'the worker is back');
 
 	# who may not drop it does not disturb it
@@ -61,8 +61,8 @@ sub worker_up
 	like($err, qr/must be owner/, 'a stranger cannot drop it');
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), '1', 'and does not stop its worker');
 
-	cmp_ok(timed($node, 'postgres', 'DROP DATABASE copy'), '<', 5, 'DROP of a database with a worker');
-	cmp_ok(timed($node, 'postgres', 'DROP DATABASE store WITH (FORCE)'), '<', 2, 'DROP ... WITH (FORCE)');
+	in_time(timed($node, 'postgres', 'DROP DATABASE copy'), 5, 'DROP of a database with a worker');
+	in_time(timed($node, 'postgres', 'DROP DATABASE store WITH (FORCE)'), 2, 'DROP ... WITH (FORCE)');
 	sleep 2;
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'"), '0', 'no worker is left');
 	$node->stop;
@@ -73,13 +73,13 @@ sub worker_up
 	my $node = new_node('ddl0', dbname => 'shop', worker => 1);
 	ok(worker_up($node, 'shop'), 'not preloaded: a worker runs');
 	$node->safe_psql('postgres', 'CREATE DATABASE other');
-	cmp_ok(timed($node, 'postgres', 'DROP DATABASE other'), '<', 1, 'not preloaded: DROP of another database');
+	in_time(timed($node, 'postgres', 'DROP DATABASE other'), 1, 'not preloaded: DROP of another database');
 	my ($rc, $out, $err) = $node->psql('postgres', 'DROP DATABASE shop');
 	like($err, qr/is being accessed by other users/, 'not preloaded: DROP says why not');
 	$node->safe_psql('shop', 'SELECT eventmkt.stop_worker()');
-	cmp_ok(timed($node, 'postgres', 'ALTER DATABASE shop RENAME TO store'), '<', 5, 'not preloaded: RENAME after stop_worker()');
+	in_time(timed($node, 'postgres', 'ALTER DATABASE shop RENAME TO store'), 5, 'not preloaded: RENAME after stop_worker()');
 	$node->safe_psql('store', 'SELECT eventmkt.start_worker()');
-	cmp_ok(timed($node, 'postgres', 'DROP DATABASE store WITH (FORCE)'), '<', 2, 'not preloaded: DROP ... WITH (FORCE)');
+	in_time(timed($node, 'postgres', 'DROP DATABASE store WITH (FORCE)'), 2, 'not preloaded: DROP ... WITH (FORCE)');
 	ok(wait_for(sub {
 		$node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'eventmkt%'") eq '0'
 	}, 10), 'not preloaded: launcher and worker are gone');
@@ -121,7 +121,7 @@ SQL
 		sleep($_ % 5 == 0 ? 0.3 : 0.02);
 		($descriptors_before, $rss_before) = ($descriptors->(), $rss->()) if $_ == 10;
 	}
-	cmp_ok($slowest, '<', 2, 'DROP EXTENSION is quick each time');
+	in_time($slowest, 2, 'DROP EXTENSION is quick each time');
 	is($members, 0, 'and leaves no member behind');
 	is($node->safe_psql('shop', $shared), $shared_before, 'shared memory is as before');
 	is($node->safe_psql('shop', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt launcher'"), $launcher, 'the launcher lived through it');

@@ -72,19 +72,19 @@ for my $preload (1, 0)
 		ok(open_transfers($node, TRANSFERS), $open);
 		$start = time;
 		$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'");
-		cmp_ok(time - $start, '<', 2, "$how: pg_terminate_backend() within two seconds");
+		in_time(time - $start, 2, "$how: pg_terminate_backend() within two seconds");
 		ok(worker_up($node), "$how: a worker is back");
 	}
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'eventmkt worker' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)"),
 		0, "$how: no transaction stays open with them") if open_transfers($node, TRANSFERS);
 	$start = time;
 	$node->safe_psql('shop', 'SELECT eventmkt.stop_worker()');
-	cmp_ok(time - $start, '<', 2, "$how: stop_worker()");
+	in_time(time - $start, 2, "$how: stop_worker()");
 	$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
 	ok(open_transfers($node, TRANSFERS), $open);
 	$start = time;
 	$node->safe_psql('shop', 'SET client_min_messages = error; DROP EXTENSION eventmkt CASCADE');
-	cmp_ok(time - $start, '<', 2, "$how: DROP EXTENSION");
+	in_time(time - $start, 2, "$how: DROP EXTENSION");
 	$node->safe_psql('shop', 'SET client_min_messages = error; CREATE EXTENSION eventmkt; SELECT eventmkt.init()');
 	$node->safe_psql('shop', q{SELECT eventmkt.set_secret('slow'), eventmkt.set_secret('good')});
 	$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
@@ -94,7 +94,7 @@ for my $preload (1, 0)
 		my $pid = $worker->();
 		$start = time;
 		$node->stop($mode);
-		cmp_ok(time - $start, '<', 2, "$how: $mode shutdown within two seconds");
+		in_time(time - $start, 2, "$how: $mode shutdown within two seconds");
 		ok(wait_for(sub { !-e "/proc/$pid" }, 1), "$how: $mode shutdown: no worker is left");
 		$node->start;
 		$node->safe_psql('shop', 'SELECT eventmkt.start_worker()');
@@ -104,16 +104,16 @@ for my $preload (1, 0)
 	{
 		$start = time;
 		$node->safe_psql('postgres', 'ALTER DATABASE shop RENAME TO shop2');
-		cmp_ok(time - $start, '<', 5, "$how: RENAME");
+		in_time(time - $start, 5, "$how: RENAME");
 		$node->safe_psql('postgres', 'ALTER DATABASE shop2 RENAME TO shop');
 		ok(worker_up($node), "$how: a worker is back");
 		ok(open_transfers($node, TRANSFERS), $open);
 		$start = time;
 		$node->safe_psql('postgres', 'CREATE DATABASE other; DROP DATABASE other');
-		cmp_ok(time - $start, '<', 2, "$how: CREATE and DROP of another database");
+		in_time(time - $start, 2, "$how: CREATE and DROP of another database");
 		$start = time;
 		$node->safe_psql('postgres', 'DROP DATABASE shop');
-		cmp_ok(time - $start, '<', 2, "$how: DROP DATABASE");
+		in_time(time - $start, 2, "$how: DROP DATABASE");
 		$node->safe_psql('postgres', 'CREATE DATABASE shop');
 		$node->safe_psql('shop', 'SET client_min_messages = error; CREATE EXTENSION eventmkt; SELECT eventmkt.init()');
 		prepare($node);
@@ -121,7 +121,7 @@ for my $preload (1, 0)
 	}
 	$start = time;
 	$node->safe_psql('postgres', 'DROP DATABASE shop WITH (FORCE)');
-	cmp_ok(time - $start, '<', 2, "$how: DROP DATABASE ... WITH (FORCE)");
+	in_time(time - $start, 2, "$how: DROP DATABASE ... WITH (FORCE)");
 	unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, "$how: no crash");
 	$node->stop;
 }
@@ -167,7 +167,7 @@ for my $preload (1, 0)
 	$standby->promote;
 	my $start = time;
 	ok(wait_for(sub { $count->() >= 10 }, 10), 'promoted, it sends') or diag $count->();
-	cmp_ok(time - $start, '<', 5, 'within five seconds');
+	in_time(time - $start, 5, 'within five seconds');
 	$standby->stop;
 }
 done_testing();

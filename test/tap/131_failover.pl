@@ -151,12 +151,12 @@ for my $round (1 .. $failovers)
 	ok(wait_for_sql($new, "SELECT count(*) FROM eventmkt_data.delivery d JOIN eventmkt_data.event e USING (event_id)
 		WHERE e.message_id = 'a$round' AND d.status = 'delivered'", '1', 20), "$what: promoted, it sends");
 	my $took = time - $start;
-	cmp_ok($took, '<=', 5, "$what: within five seconds");
+	in_time($took, 5, "$what: within five seconds");
 	ok(wait_for_sql($new, "SELECT count(*) FROM eventmkt_data.delivery d JOIN eventmkt_data.event e USING (event_id)
 		WHERE e.message_id LIKE 's$round-%' AND d.status = 'delivered'", '20', 20), "$what: what came due meanwhile is sent");
 	my $late = query($new, "SELECT round(max(extract(epoch FROM d.first_sent_at - greatest(d.due_at, '$promoted')))::numeric, 2)
 		FROM eventmkt_data.delivery d JOIN eventmkt_data.event e USING (event_id) WHERE e.message_id LIKE 's$round-%'");
-	cmp_ok($late, '<=', 5, "$what: five seconds late at most");
+	in_time($late, 5, "$what: five seconds late at most");
 	for my $l ($took, $late) { $worst{first} = $l if $l > ($worst{first} // 0) }
 	my ($timeline) = state_of($new, 'instance');
 	like($timeline, qr/^error\|timeline changed: \d+, was \d+/, "$what: health() says that the timeline changed");

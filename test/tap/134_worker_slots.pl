@@ -65,7 +65,7 @@ max_parallel_workers_per_gather = 6\nmin_parallel_table_scan_size = 0\nparallel_
 	$_->finish for @hogs;
 	ok(wait_for_sql($node, $worker_state, 'ok', 20), "$how: with a slot the worker runs");
 	my $took = time - $start;
-	cmp_ok($took, '<=', 10, "$how: within ten seconds");
+	in_time($took, 10, "$how: within ten seconds");
 	ok(wait_for(sub { $requests->('/ok') > $before }, 10), "$how: and sends what waited");
 	note sprintf '%s: back %.1f s after a slot was free', $how, $took;
 	$node->stop;
@@ -114,7 +114,7 @@ sub slowest
 		my $took = ($came{ $row->{id} } // 'inf') - $sent{ $row->{message_id} };
 		$longest = $took if $took > $longest;
 	}
-	cmp_ok($longest, '<=', 5, "$what: none waits for more than five seconds");
+	in_time($longest, 5, "$what: none waits for more than five seconds");
 	note sprintf '%s: %d messages, the slowest %.2f s', $what, scalar(keys %sent), $longest;
 	return $longest;
 }

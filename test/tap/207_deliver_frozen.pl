@@ -110,7 +110,7 @@ sub take_over
 	ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE status = 'in_flight' AND lease = $epoch", 0, 20),
 		"$what: what it had in flight is another's");
 	my $took = time - $called;
-	cmp_ok($took, '<=', 5, "$what: within five seconds");
+	in_time($took, 5, "$what: within five seconds");
 	all_delivered("$what, while it is frozen");
 	is($sql->(q{SELECT count(*) FROM eventmkt.health() WHERE "check" = 'replaced workers' AND detail LIKE '%pid } . $pid . q{'}), 1,
 		"$what: health() names the frozen process");

@@ -55,21 +55,27 @@ my %lead = (
 	lost_released => sub { my $pid = try_sql($worker); $kills += kill 'KILL', $pid if $pid && $pid =~ /^\d+$/; sleep 0.5 },
 );
 
+sub answers { return wait_for(sub { defined try_sql('SELECT 1') }, 60) }
+
+# A point may be missed: a server still on its way up does not take the setting, a slow one does not come by in time
 sub kill_at
 {
 	my ($point, $skip) = @_;
-	my $number = eval { pause_at($node, $point, 'kill', $skip) };
-	return 0 if !defined $number;
-	my $hit = wait_for(sub { $lead{$point}->() if $lead{$point}; return paused($node, $number) }, 30);
-	my $from = time;
 
-	return 0 unless $hit;
-	$kills++;
-	wait_for(sub { defined try_sql('SELECT 1') }, 30) or return 0;
-	# that the workers were stopped outlives the crash
-	try_sql('SELECT eventmkt.start_worker()') if $point eq 'drain';
-	$worst = time - $from if time - $from > $worst;
-	return 1;
+	for (1 .. 3)
+	{
+		my $number = answers() ? eval { pause_at($node, $point, 'kill', $skip) } : undef;
+		next if !defined $number;
+		next if !wait_for(sub { $lead{$point}->() if $lead{$point}; return paused($node, $number) }, 30);
+		my $from = time;
+		$kills++;
+		answers() or return 0;
+		# that the workers were stopped outlives the crash
+		wait_for(sub { defined try_sql('SELECT eventmkt.start_worker()') }, 30) if $point eq 'drain';
+		$worst = time - $from if time - $from > $worst;
+		return 1;
+	}
+	return 0;
 }
 
 for my $c (1 .. sized(2, 4))
@@ -83,7 +89,7 @@ for my $round (1 .. $rounds)
 	# a process that our own call leads to a point comes there once
 	my @missed = grep { !kill_at($_, $round == 1 || $lead{$_} ? 0 : int rand 4) } @order;
 	is("@missed", '', "round $round: a process was killed at each of " . @points . ' points');
-	wait_for(sub { defined try_sql('SELECT 1') }, 30) or last;
+	answers() or last;
 	is(violations($node, redeliver => 1), '', "round $round: state machine");
 }
 pause_at($node);
