@@ -63,9 +63,11 @@ old_server() {
 			cd $old/debs
 			apt-get -qq "${from[@]}" download postgresql-$major postgresql-client-$major postgresql-server-dev-$major
 			for f in *.deb; do dpkg -x $f $old; done
-			# libraries that only the older release has
-			for n in $(dpkg-deb -f postgresql-${major}_*.deb Depends | tr ',' '\n' | grep -oE 'lib(icu|ldap)[^ ]*'); do
-				apt-get -qq "${from[@]}" download $n && dpkg -x ${n}_*.deb $old/more
+			# libraries that this release does not have, or under another name
+			for n in $(dpkg-deb -f postgresql-${major}_*.deb Depends | tr ',' '\n' | grep -oE '^ *lib[^ |:]+'); do
+				[ "$(dpkg-query -W -f '${db:Status-Status}' $n 2>/dev/null)" = installed ] || {
+					apt-get -qq "${from[@]}" download $n && dpkg -x ${n}_*.deb $old/more
+				}
 			done
 			for f in $old/more/usr/lib/*/*.so.*; do
 				[ -e "${f/#$old\/more/}" ] || cp -a "$f" /usr/local/lib/
