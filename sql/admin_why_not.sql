@@ -75,6 +75,9 @@ SET client_min_messages = warning;
 SELECT eventmkt.create_rule('cold', on_event => 'Dated', where_event => '$.day.datetime() < "2026-01-01T00:00:00Z".datetime()', send_to => 'none') > 0 AS made;
 CALL pg_temp.event(30, 'eve', 'Dated', '{"day": "2026-02-30"}');
 SELECT * FROM pg_temp.why('eve', 'cold') WHERE step = 'answer';
+-- somebody who was erased
+SELECT count(*) > 0 AS erased FROM eventmkt.erase('bob');
+SELECT * FROM pg_temp.why('bob', 'cold') WHERE step IN ('answer', 'profile');
 -- an unknown rule, and nothing
 SELECT * FROM eventmkt.why_not('ann', 'scarse');
 SELECT * FROM eventmkt.why_not(NULL, 'scarce');

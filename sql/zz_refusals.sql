@@ -58,7 +58,7 @@ INSERT INTO public.bad (what, statement) VALUES ('event', $$INSERT INTO eventmkt
 	('event', $$INSERT INTO eventmkt_data.inbox (user_id, event) VALUES ('u', 'E'), (NULL, 'E')$$);
 INSERT INTO public.bad (what, statement) SELECT 'running', format('SELECT eventmkt.%s', a) FROM unnest(ARRAY[
 	$$run_due(0)$$, $$advance_clock('-1 hour')$$, $$advance_clock(NULL)$$, $$advance_clock('1000000 years')$$, $$redeliver(NULL)$$, $$grant_access('postgres', 'king')$$,
-	$$make_partitions('-infinity', 'infinity')$$, $$redeliver('00000000-0000-7000-8000-000000000000')$$]) a;
+	$$make_partitions('-infinity', 'infinity')$$, $$make_partitions('2030-02-01', '2030-01-01')$$, $$redeliver('00000000-0000-7000-8000-000000000000')$$]) a;
 CREATE TABLE public.said AS SELECT n, what, statement, state, hinted FROM public.bad, public.refused(statement);
 SELECT what, state, count(*) FROM public.said GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT what, state, statement AS accepted_or_without_a_hint FROM public.said WHERE hinted IS NOT TRUE ORDER BY n;

@@ -33,6 +33,10 @@ static EmkPlan endpoint_plan = {
 	"LEFT JOIN eventmkt_data.endpoint_state s ON s.endpoint_id OPERATOR(pg_catalog.=) e.endpoint_id "
 	"WHERE e.endpoint_id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}
 };
+static EmkPlan known_plan = {
+	"SELECT EXISTS (SELECT FROM eventmkt_data.profile WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)) "
+	"OR EXISTS (SELECT FROM eventmkt_data.event WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1))", 1, {TEXTARRAYOID}
+};
 static EmkPlan runs_plan = {
 	"SELECT state, key, event_id, due_at, wake_at, rule_version FROM eventmkt_data.pending_trigger "
 	"WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND rule_id OPERATOR(pg_catalog.=) $2 ORDER BY due_at LIMIT 20", 2,
@@ -191,6 +195,8 @@ look_at_profile(EmkWhy *why, const char *user_id)
 	EmkIds		ids;
 	Datum	   *datums;
 	StringInfoData json;
+	bool		alias;
+	bool		known;
 
 	why->profile_id = pstrdup(emk_profile_resolve(user_id));
 	emk_profile_ids(&why->profile_id, 1, &ids);
@@ -203,7 +209,16 @@ look_at_profile(EmkWhy *why, const char *user_id)
 		datums[i] = CStringGetTextDatum(ids.ids[i]);
 	why->ids = emk_spi_array(datums, NULL, ids.n, TEXTOID);
 	why->traits = emk_profile_traits(why->profile_id);
-	emk_why_add(why, 0, "profile", strcmp(user_id, why->profile_id) == 0 ? "found" : "alias", NULL, 0, json.data);
+	alias = strcmp(user_id, why->profile_id) != 0;
+	emk_spi_run(&known_plan, &why->ids, NULL, true, 0);
+	known = alias || ids.n > 1 || emk_spi_bool(0, 1, false);
+	if (emk_profile_is_erased(user_id))
+		emk_why_add(why, 97, "profile", "erased",
+					"this person was erased: nothing is stored of them, see eventmkt.unerase()", 0, json.data);
+	else if (!known)
+		emk_why_add(why, 77, "profile", "unknown", "nothing is stored of this id: no event, no trait, no alias", 0, json.data);
+	else
+		emk_why_add(why, 0, "profile", alias ? "alias" : "found", NULL, 0, json.data);
 }
 
 static void

@@ -171,6 +171,11 @@ emk_event_make_partitions(TimestampTz from, TimestampTz to)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("partitions are made for the years 1000 to 9998 only"),
 				 errhint("Rows of other times lie in the default partition.")));
+	if (to < from)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("make_partitions() needs the earlier time first"),
+				 errhint("Give the times between which there are to be partitions: from, to.")));
 	if ((to - start) / length > 2000)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -139,13 +139,19 @@ ask_gates(void *arg)
 	emk_gate_ask(a->runs, a->n, a->now);
 }
 
-/* False when the gates raised an error */
+/* False when the gates raised an error, which a run asked alone is held for and which is told once in a while */
 static bool
 ask_guarded(EmkGateRun *runs, int n, TimestampTz now)
 {
 	Asking		a = {runs, n, now};
+	ErrorData  *e = emk_guard_try_on(ask_gates, &a);
 
-	return guarded(ask_gates, &a);
+	if (e != NULL && n == 1 && emk_worker_may_report())
+		ereport(LOG,
+				(errcode(e->sqlerrcode),
+				 errmsg("eventmkt could not ask whether a message is still wanted (SQLSTATE %s)", unpack_sql_state(e->sqlerrcode)),
+				 errdetail("It is held and asked about again.")));
+	return e == NULL;
 }
 
 /* Judges what does not need the gates' queries; true when `run` is to be asked. */

@@ -67,5 +67,22 @@ ok(wait_for(sub { $sql->("SELECT count(*) FROM eventmkt.health() WHERE \"check\"
 # what a worker changes is counted, or autovacuum would never come
 ok(wait_for_sql($node, "SELECT n_tup_upd >= 266 FROM pg_stat_user_tables WHERE relid = 'eventmkt_data.delivery'::regclass", 't', 15), 'the statistics know of it');
 
+# gates that raise an error hold a message, and the log says so without a word of whose it is
+# (a new worker has said nothing yet)
+$sql->("SELECT eventmkt.stop_worker()");
+$sql->("SELECT eventmkt.start_worker()");
+create_endpoint($node, 'again', $sink, '/fail-first/1', schedule => '{2,2}');
+$sql->("SELECT eventmkt.create_rule('gate', on_event => 'Gate', where_profile => '!(\$.secret_trait == 1)', send_to => 'again')");
+$sql->("SELECT eventmkt.identify('gated', '{\"secret_trait\": 2}'); SELECT eventmkt.track('gated', 'Gate')");
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id = 'gated' AND attempts = 1 AND status = 'retrying'", 1, 20), 'a message waits for its second try');
+$sql->('ALTER TABLE eventmkt_data.profile RENAME TO profile_away');
+ok(wait_for_sql($node, "SELECT last_error FROM eventmkt_data.delivery WHERE profile_id = 'gated'", 'gate_error', 30), 'it is held: its gates raise an error');
+$sql->('ALTER TABLE eventmkt_data.profile_away RENAME TO profile');
+$sql->("UPDATE eventmkt_data.delivery SET next_attempt_at = eventmkt.clock() WHERE profile_id = 'gated'");	# else after five minutes
+ok(wait_for_sql($node, $count->('gated'), 1, 60), 'and goes when they can be asked');
+my $log = slurp_file($node->logfile);
+like($log, qr/LOG:  eventmkt could not ask whether a message is still wanted \(SQLSTATE 42P01\)/, 'the log says so');
+unlike($log, qr/gated|secret_trait/, 'of nobody');
+
 $node->stop;
 done_testing();
