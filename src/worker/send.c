@@ -47,6 +47,7 @@
 #define FAST			250000		/* a try younger than this counts against eventmkt.max_in_flight */
 #define POLL_EVERY		(5 * USECS_PER_SEC)
 #define LOST_EVERY		(2 * USECS_PER_SEC)
+#define LONGEST_BACKOFF	(4 * USECS_PER_SEC)	/* after a full disk all is to flow again within ten seconds */
 #define AFTER_POISON	5000		/* a batch failed because of one of its rows: a smaller one is tried */
 #define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
@@ -608,7 +609,7 @@ recover(ErrorData *e)
 			emk_send_free_slot(&emk_send_slots[i]);
 	}
 	if (!poison)
-		backoff = Min(Max(backoff * 2, USECS_PER_SEC / 10), 10 * USECS_PER_SEC);
+		backoff = Min(Max(backoff * 2, USECS_PER_SEC / 10), LONGEST_BACKOFF);
 	retry_at = mono + (poison ? AFTER_POISON : backoff);
 	if (emk_worker_is_gone())
 		return;
