@@ -39,6 +39,7 @@ INSERT INTO public.tried SELECT DISTINCT f.name, CASE f.kind WHEN 'a' THEN forma
 	WHERE EXISTS (SELECT FROM public.sample s WHERE s.type = f.types[one - 1] AND s.kind = k);
 \\set ECHO none
 CREATE FUNCTION public.rss() RETURNS int LANGUAGE sql AS \$\$SELECT (regexp_match(pg_read_file('/proc/self/status'), 'RssAnon:\\s+(\\d+)'))[1]::int\$\$;
+CREATE FUNCTION public.used() RETURNS int LANGUAGE sql AS 'SELECT sum(total_bytes) / 1024 FROM pg_backend_memory_contexts';
 CREATE TABLE public.warm AS SELECT DISTINCT format('SELECT eventmkt.%I(%s)', f.name, c.args) AS call FROM public.f,
 	LATERAL (SELECT coalesce(string_agg(CASE WHEN f.variadic AND a.n = cardinality(f.types) THEN 'VARIADIC ' ELSE '' END || public.arg(a.t, 'plain'), ', ' ORDER BY a.n), '') AS args
 		FROM unnest(f.types) WITH ORDINALITY a (t, n)) c WHERE f.kind = 'f';
@@ -53,16 +54,16 @@ SET statement_timeout = '120s';
 \\pset format unaligned
 \\pset tuples_only on
 SELECT count(public.try(call)) FROM public.warm;
-SELECT public.rss() AS before \\gset
+SELECT public.rss() AS before, public.used() AS used \\gset
 SELECT format('UPDATE public.tried SET began = true WHERE md5(call) = %L AND clock_timestamp() < to_timestamp(%s) RETURNING %L', md5(call), :until, 'begins ' || md5(call)),
 	format('UPDATE public.tried SET state = public.try(call) WHERE md5(call) = %L AND began RETURNING %L || state || %L || extract(epoch FROM clock_timestamp() - statement_timestamp())',
 		md5(call), 'did ' || md5(call) || ' ' || name || ' ', ' ') FROM public.tried WHERE state IS NULL ORDER BY md5(call) \\gexec
-SELECT 'grew ' || public.rss() - :before;
+SELECT 'grew ' || (public.used() - :used) || ' ' || public.rss() - :before;
 SQL
 
 my $kept = ($ENV{EMK_KEEP} // $node->basedir) . '/r41_huge.left';
 my $until = time + $seconds;
-my (%state, %took, %name, $grew);
+my (%state, %took, %name, $grew, $held);
 
 sub psql
 {
@@ -77,7 +78,7 @@ sub read_kept
 	my $text = -e $kept ? slurp_file($kept) : '';
 	$state{$1} //= 'did not end' while $text =~ /^begins (\w+)$/mg;
 	($state{$1}, $name{$1}, $took{$1}) = ($3, $2, $4) while $text =~ /^did (\w+) (\S+) (\S+) ([\d.]+)$/mg;
-	$grew = $1 while $text =~ /^grew (-?\d+)$/mg;
+	($grew, $held) = ($1, $2) while $text =~ /^grew (-?\d+) (-?\d+)$/mg;
 }
 
 my $out = '';
@@ -105,7 +106,9 @@ cmp_ok(@tried - $before, '>', $ENV{EMK_HUGE} || $before ? 0 : 600, 'many calls')
 is(join("\n", map { ($name{$_} // '') . " $state{$_} $call{$_}" } grep { my ($s, $n) = ($state{$_}, $name{$_} // '');
 	$s ne 'ok' && $s !~ /^(22|23|42|53|54|55|EM)/ && !($s eq 'P0002' && $n =~ /^(redeliver|undo_merge)$/) && !($s eq '0A000' && $n =~ /^(create_rule|replace_rule|.*tail.*)$/) } @tried),
 	'', 'each an answer, or an error of its class');
-cmp_ok($grew // 1 << 30, '<=', 1024 * 8, 'figure: R41 of 64 MB: the session grew by ' . ($grew // '?') . ' kB');
+# what malloc() keeps of what was freed is no leak, but no value of 64 MB stays in it
+cmp_ok($grew // 1 << 30, '<=', 1024 * 4, 'figure: R41 of 64 MB: its memory contexts grew by ' . ($grew // '?') . ' kB');
+cmp_ok($held // 1 << 30, '<=', 1024 * 60, 'and the process by ' . ($held // '?') . ' kB');
 note sprintf 'slow: %.1f s %s %s', $took{$_}, $state{$_}, substr $call{$_}, 0, 160 for grep { $took{$_} > 5 } (sort { $took{$b} <=> $took{$a} } keys %took)[0 .. 9];
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'no crash');
 unlink $kept if @tried >= keys %call;

@@ -54,6 +54,7 @@ for my $preload (1, 0)
 		$slowest = $seconds if $seconds > $slowest;
 	}
 	in_time($slowest, 5, "$how: back after each kill");
+	note sprintf 'figure: R30: %s: back %.2f s after each of %d ends', $how, $slowest, sized(10, 100);
 
 	# killed as early as can be: while it starts
 	for (1 .. 10)

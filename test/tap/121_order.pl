@@ -47,7 +47,7 @@ create_endpoint($node, 'orders', $sink, '/flaky?p503=0.2', ordered => 't', max_i
 $sql->("SELECT eventmkt.create_rule('step', on_event => 'Step', send_to => 'orders')");
 $sql->("DO \$\$ BEGIN FOR i IN 1 .. $events LOOP PERFORM eventmkt.track('p' || i % $people, 'Step', jsonb_build_object('n', i));
 	IF i % 50 = 0 THEN COMMIT; END IF; END LOOP; END \$\$");
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'step' AND status = 'delivered'", $events, Emk::sized(60, 600)),
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'step' AND status = 'delivered'", $events, Emk::sized(120, 600)),
 	"all of $events arrive");
 is(disorder('step'), '', 'each person gets theirs in order, one at a time');
 my @rows = query_rows($node, "SELECT profile_id AS who, (body::jsonb -> 'data' -> 'event' -> 'properties' ->> 'n')::int AS n, id
@@ -63,12 +63,12 @@ create_endpoint($node, 'stuck', $sink, '/ok/stuck', ordered => 't', schedule => 
 $sql->("SELECT eventmkt.create_rule('stuck', on_event => 'Stuck', send_to => 'stuck')");
 $sink->mode('/ok/stuck', 'status/503');
 $sql->("SELECT eventmkt.track('ann', 'Stuck')");
-ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE rule = 'stuck'", 'retrying', 20), 'a message fails');
+ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE rule = 'stuck'", 'retrying', 60), 'a message fails');
 $sink->mode('/ok/stuck', undef);
 my $t = time;
 $sql->("SELECT eventmkt.track('ann', 'Stuck') FROM generate_series(1, 300)");
 $sql->("SELECT eventmkt.track('bob' || i, 'Stuck') FROM generate_series(1, 20) i");
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id LIKE 'bob%' AND status = 'delivered'", 20, 20), 'others are not held up');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id LIKE 'bob%' AND status = 'delivered'", 20, 60), 'others are not held up');
 ok(wait_for_sql($node, $left->('stuck'), 0, 60), 'and hers follow');
 is(disorder('stuck'), '', 'in order');
 
@@ -76,14 +76,14 @@ is(disorder('stuck'), '', 'in order');
 create_endpoint($node, 'mortal', $sink, '/status/400', ordered => 't');
 $sql->("SELECT eventmkt.create_rule('mortal', on_event => 'Mortal', send_to => 'mortal')");
 $sql->("SELECT eventmkt.track('cat', 'Mortal', jsonb_build_object('n', i)) FROM generate_series(1, 3) i");
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'mortal' AND status = 'dead'", 3, 20), 'one dies after the other');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'mortal' AND status = 'dead'", 3, 60), 'one dies after the other');
 $sql->("SELECT eventmkt.disable_endpoint('mortal')");
 $sink->mode('/status/400', 'ok');
 $sql->("SELECT eventmkt.track('cat', 'Mortal', jsonb_build_object('n', i)) FROM generate_series(4, 6) i");
 $sql->("SELECT eventmkt.redeliver_dead('mortal', '-infinity', 'infinity')");
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'mortal' AND status = 'queued'", 6, 20), 'all six wait');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'mortal' AND status = 'queued'", 6, 60), 'all six wait');
 $sql->("SELECT eventmkt.enable_endpoint('mortal')");
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'mortal' AND status = 'delivered'", 6, 20), 'and arrive');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'mortal' AND status = 'delivered'", 6, 60), 'and arrive');
 is($sql->("SELECT string_agg(n, ' ' ORDER BY started_at) FROM (SELECT a.started_at, body::jsonb -> 'data' -> 'event' -> 'properties' ->> 'n' AS n
 	FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule = 'mortal' AND a.status = 200) q"), '1 2 3 4 5 6', 'in the order they were made');
 
@@ -98,21 +98,21 @@ for my $case ([ 'dan', "SELECT eventmkt.track('dan', 'Stop')" ], [ 'eve', "SELEC
 	$sink->mode('/status/503', undef);
 	$sql->("SELECT eventmkt.create_rule('first', on_event => 'First', send_to => 'held')") if $who eq 'fay';
 	$sql->("SELECT eventmkt.track('$who', 'First')");
-	ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE profile_id = '$who'", 'retrying', 20), "$who: the first fails");
+	ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE profile_id = '$who'", 'retrying', 60), "$who: the first fails");
 	$sql->("SELECT eventmkt.track('$who', 'Second')");
-	ok(wait_for_sql($node, "SELECT next_attempt_at FROM eventmkt_data.delivery WHERE profile_id = '$who' AND rule = 'second'", 'infinity', 20), "$who: the second waits");
+	ok(wait_for_sql($node, "SELECT next_attempt_at FROM eventmkt_data.delivery WHERE profile_id = '$who' AND rule = 'second'", 'infinity', 60), "$who: the second waits");
 	is($sql->("SELECT state FROM eventmkt.health() WHERE \"check\" = 'deliveries'"), 'ok', 'health() answers');
 	$sink->mode('/status/503', 'ok');
 	$sql->($do);
-	ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE profile_id = '$who' AND rule = 'second'", 'delivered', 20), "$who: and goes");
+	ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE profile_id = '$who' AND rule = 'second'", 'delivered', 60), "$who: and goes");
 }
 
 # two ids of one person, joined while both have messages waiting
 $sink->mode('/flaky', 'status/503');
 $sql->("SELECT eventmkt.track(CASE i % 2 WHEN 0 THEN 'gus' ELSE 'gus-phone' END, 'Step', jsonb_build_object('n', i)) FROM generate_series(1, 40) i");
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id LIKE 'gus%' AND status = 'retrying'", 2, 20), 'two people have a message that fails');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id LIKE 'gus%' AND status = 'retrying'", 2, 60), 'two people have a message that fails');
 $sql->("SELECT eventmkt.identify('gus', '{}', 'gus-phone')");
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id = 'gus'", 40, 20), 'they are one');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id = 'gus'", 40, 60), 'they are one');
 my $joined = $sql->("SELECT clock_timestamp()");
 $sink->mode('/flaky', undef);
 ok(wait_for_sql($node, $left->('step'), 0, 60), 'all of theirs arrive');
@@ -124,16 +124,16 @@ create_endpoint($node, 'switch', $sink, '/ok/switch', max_in_flight => 16);
 $sql->("SELECT eventmkt.create_rule('switch', on_event => 'Switch', send_to => 'switch')");
 $sql->("SELECT eventmkt.disable_endpoint('switch')");
 $sql->("SELECT eventmkt.track('hal', 'Switch') FROM generate_series(1, 200)");
-ok(wait_for_sql($node, $left->('switch'), 200, 20), 'two hundred wait');
+ok(wait_for_sql($node, $left->('switch'), 200, 60), 'two hundred wait');
 my $url = $sink->url('/ok/switch');
 $sql->("SELECT eventmkt.replace_endpoint('switch', '$url', max_in_flight => 16, ordered => true)");
 is($sql->("SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'switch' AND ordered"), 200, 'they are in the lane');
 $sink->mode('/ok/switch', 'delay/20');
 $sql->("SELECT eventmkt.enable_endpoint('switch')");
-ok(wait_for_sql($node, "SELECT count(*) > 30 FROM eventmkt_data.delivery WHERE rule = 'switch' AND status = 'delivered'", 't', 20), 'some went');
+ok(wait_for_sql($node, "SELECT count(*) > 30 FROM eventmkt_data.delivery WHERE rule = 'switch' AND status = 'delivered'", 't', 60), 'some went');
 is(disorder('switch'), '', 'in order');
 $sql->("SELECT eventmkt.replace_endpoint('switch', '$url', max_in_flight => 16)");
-ok(wait_for_sql($node, $left->('switch'), 0, 20), 'and the others by many');
+ok(wait_for_sql($node, $left->('switch'), 0, 60), 'and the others by many');
 
 # a person with a long lane beside many others: claims stay short
 create_endpoint($node, 'long', $sink, '/ok/long', ordered => 't', max_in_flight => 32);
@@ -150,7 +150,7 @@ $sql->("INSERT INTO eventmkt_data.delivery (id, node, run_id, rule_id, rule, rul
 $sql->("SELECT eventmkt.track('jim' || i, 'Long') FROM generate_series(1, 50) i");
 $sql->("SELECT eventmkt.enable_endpoint('long')");
 $t = time;
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id LIKE 'jim%' AND status = 'delivered'", 50, Emk::sized(30, 200)), 'behind a lane of ' . $many . ' others');
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id LIKE 'jim%' AND status = 'delivered'", 50, Emk::sized(120, 400)), 'behind a lane of ' . $many . ' others');
 note(sprintf 'the others arrived after %.1f s', time - $t);
 $sql->("DELETE FROM eventmkt_data.delivery WHERE profile_id = 'ivy'");
 is(join('', grep { !/^(ended_without_decision|decision_without_delivery|attempt_without_delivery)\|/ } map { "$_\n" } split /\n/, violations($node, redeliver => 1)), '', 'state machine');

@@ -124,7 +124,7 @@ delete $_->{event_id} for @journal;
 is(check_safety($node, $sink, drained => 1, client => \@journal, max_duplicates => $flight * 2 * $rounds + TRANSFERS), '', 'safety rule');
 my %n;
 $n{ $_->{result} }++ for @journal;
-note sprintf '%d stops of each kind: %d acknowledged, %d rolled back, %d unknown; %d deliveries, %d duplicates; a worker without postmaster lived %.2f s at most',
+note sprintf 'figure: R04: %d stops of each kind: %d acknowledged, %d rolled back, %d unknown; %d deliveries, %d duplicates; a worker without postmaster lived %.2f s at most',
 	$rounds, @n{qw(ok failed unknown)}, @Emk::last_counts{qw(deliveries duplicates)}, $slowest;
 is(violations($node), '', 'state machine');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|could not settle/, 'nothing bad in the log');

@@ -197,7 +197,7 @@ for my $round (1 .. $failovers)
 	is(check_safety($primary, $sink, drained => 1, client => \@journal, max_duplicates => 64 * $round), '', 'safety rule under synchronous replication');
 	$worst{duplicates} = $Emk::last_counts{duplicates};
 }
-note sprintf '%d failovers: first due send at most %.2f s after promotion; %d acknowledged, %d lost by those without synchronous replication; %d duplicates with it',
+note sprintf 'figure: R34: %d failovers: first due send at most %.2f s after promotion; %d acknowledged, %d lost by those without synchronous replication; %d duplicates with it',
 	$failovers, @worst{qw(first acked lost duplicates)};
 
 # under a name of its own a promoted server is at home at once

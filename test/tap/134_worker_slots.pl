@@ -67,7 +67,7 @@ max_parallel_workers_per_gather = 6\nmin_parallel_table_scan_size = 0\nparallel_
 	my $took = time - $start;
 	in_time($took, 10, "$how: within ten seconds");
 	ok(wait_for(sub { $requests->('/ok') > $before }, 10), "$how: and sends what waited");
-	note sprintf '%s: back %.1f s after a slot was free', $how, $took;
+	note sprintf 'figure: R31: %s: back %.1f s after a slot was free', $how, $took;
 	$node->stop;
 }
 
