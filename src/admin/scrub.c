@@ -168,6 +168,21 @@ open_part(Oid relid, bool *missed)
 	return rel;
 }
 
+/* The oldest transaction whose rows somebody may still see there; of a table without rows there are statistics alone */
+static TransactionId
+oldest_seen(Relation rel)
+{
+	TransactionId oldest;
+	Relation	kept;
+
+	if (RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
+		return GetOldestNonRemovableTransactionId(rel);
+	kept = RelationIdGetRelation(StatisticRelationId);	/* without a lock: its kind is all that is asked */
+	oldest = GetOldestNonRemovableTransactionId(kept);
+	RelationClose(kept);
+	return oldest;
+}
+
 /* Finds the parts of a table. False: it cannot be looked at yet, an old snapshot is left or somebody has it. */
 static bool
 begin(Scrub *s)
@@ -182,7 +197,7 @@ begin(Scrub *s)
 	if (rel == NULL)
 		return !missed;
 	/* in 2^31 transactions VACUUM has removed or frozen everything of then: ids are compared as the server does */
-	if (TransactionIdPrecedes(GetOldestNonRemovableTransactionId(rel), (TransactionId) s->horizon))
+	if (TransactionIdPrecedes(oldest_seen(rel), (TransactionId) s->horizon))
 	{
 		relation_close(rel, RowExclusiveLock);
 		return false;

@@ -21,13 +21,13 @@ typedef struct Network
 	int			bits;
 } Network;
 
+#define MAX_NETWORKS 256
+
 typedef struct Networks
 {
 	int			n;
-	Network		net[FLEXIBLE_ARRAY_MEMBER];
+	Network		net[MAX_NETWORKS];
 } Networks;
-
-#define MAX_NETWORKS 256
 
 static const char *const closed_text[] = {
 	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
@@ -39,7 +39,7 @@ static const char *const closed_text[] = {
 static Network closed[lengthof(closed_text)];
 
 static char *allowed_networks = NULL;
-static const Networks *allowed = NULL;
+static Networks allowed;		/* a copy: a parallel worker frees the values of settings before it assigns them anew */
 static int	generation = 0;		/* moves when `allowed` does */
 
 static bool
@@ -113,8 +113,8 @@ emk_address_allowed(const struct sockaddr *addr)
 
 	if (!flatten(addr, bytes))
 		return false;
-	for (int i = 0; allowed != NULL && i < allowed->n; i++)
-		if (contains(&allowed->net[i], bytes))
+	for (int i = 0; i < allowed.n; i++)
+		if (contains(&allowed.net[i], bytes))
 			return true;
 	if (addr->sa_family == AF_INET6 && contains(&mapped, bytes))
 		return false;
@@ -140,7 +140,7 @@ check_allowed(char **newval, void **extra, GucSource source)
 	Networks   *list;
 	const char *p = *newval ? *newval : "";
 
-	list = emk_guc_malloc(offsetof(Networks, net) + MAX_NETWORKS * sizeof(Network));
+	list = emk_guc_malloc(sizeof(Networks));
 	if (list == NULL)
 		return false;
 	list->n = 0;
@@ -173,10 +173,11 @@ assign_allowed(const char *newval, void *extra)
 {
 	const Networks *list = extra;
 
-	if (allowed == NULL || list == NULL || list->n != allowed->n ||
-		memcmp(list->net, allowed->net, list->n * sizeof(Network)) != 0)
-		generation++;
-	allowed = list;
+	if (list->n == allowed.n && memcmp(list->net, allowed.net, list->n * sizeof(Network)) == 0)
+		return;
+	generation++;
+	allowed.n = list->n;
+	memcpy(allowed.net, list->net, list->n * sizeof(Network));
 }
 
 int

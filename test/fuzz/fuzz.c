@@ -50,6 +50,8 @@ static bool watching;
 static bool places;				/* where it was matters, not where it came from */
 static uintptr_t before;
 static uint8 edges[MAP_SIZE];
+static uint16 taken[MAP_SIZE];	/* which edges are not 0, so that a short run costs little */
+static int	ntaken;
 static uint8 seen[MAP_SIZE];
 static uint64 constants[NCONSTANTS];
 static uint32 nconstants;
@@ -59,12 +61,16 @@ PLAIN void
 __sanitizer_cov_trace_pc(void)
 {
 	uintptr_t	pc = (uintptr_t) __builtin_return_address(0);
+	uint16		edge;
 
 	if (!watching)
 		return;
 	pc = (pc >> 1) * UINT64CONST(0x9E3779B97F4A7C15) >> 48;
-	if (edges[(pc ^ before) % MAP_SIZE] < 255)
-		edges[(pc ^ before) % MAP_SIZE]++;
+	edge = (pc ^ before) % MAP_SIZE;
+	if (edges[edge] == 0)
+		taken[ntaken++] = edge;
+	if (edges[edge] < 255)
+		edges[edge]++;
 	before = places ? 0 : pc >> 1;
 }
 
@@ -98,16 +104,24 @@ novelty(void)
 {
 	int			n = 0;
 
-	for (int i = 0; i < MAP_SIZE; i++)
-		if (edges[i])
-		{
-			uint8		c = edges[i];
-			uint8		class = c < 4 ? 1 << (c - 1) : c < 8 ? 8 : c < 16 ? 16 : c < 32 ? 32 : c < 128 ? 64 : 128;
+	for (int i = 0; i < ntaken; i++)
+	{
+		uint8		c = edges[taken[i]];
+		uint8		class = c < 4 ? 1 << (c - 1) : c < 8 ? 8 : c < 16 ? 16 : c < 32 ? 32 : c < 128 ? 64 : 128;
 
-			n += (seen[i] & class) == 0;
-			seen[i] |= class;
-		}
+		n += (seen[taken[i]] & class) == 0;
+		seen[taken[i]] |= class;
+	}
 	return n;
+}
+
+PLAIN static void
+forget_edges(void)
+{
+	for (int i = 0; i < ntaken; i++)
+		edges[taken[i]] = 0;
+	ntaken = 0;
+	before = 0;
 }
 
 /* ---- mutation ---- */
@@ -203,6 +217,17 @@ mutate(Input *in, const Target *t, const Input *corpus, int ncorpus)
 
 /* ---- one run ---- */
 
+void
+emk_fuzz_go_on(MemoryContext mine)
+{
+	int			state = geterrcode();
+
+	if (state == ERRCODE_INTERNAL_ERROR || state == ERRCODE_QUERY_CANCELED)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(mine);
+	FlushErrorState();
+}
+
 char *
 emk_fuzz_string(const uint8 *data, size_t n)
 {
@@ -243,18 +268,19 @@ attempt(Run *r, const Input *in)
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile int state = 0;
-	clock_t		began;
+	static clock_t began;			/* one run begins where another one ended, but for the making of an input */
+	clock_t		ended;
 
 	if (r->target->text && !pg_verify_mbstr(PG_UTF8, (char *) in->data, strnlen((char *) in->data, in->n), true))
 		return;
 	memcpy(r->current, &in->n, sizeof(in->n));
 	memcpy(r->current + sizeof(in->n), in->data, in->n);
-	began = clock();
+	if (r->runs == 0)
+		began = clock();
 	if (r->target->writes)
 		BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(r->scratch);
-	memset(edges, 0, sizeof(edges));
-	before = 0;
+	forget_edges();
 	PG_TRY();
 	{
 		/* in a chunk of its own, so that a read behind its end is seen */
@@ -293,11 +319,13 @@ attempt(Run *r, const Input *in)
 	r->raised += state != 0;
 	if (state == ERRCODE_QUERY_CANCELED)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("canceling the fuzzer")));
-	if (state == ERRCODE_INTERNAL_ERROR || clock() - began > CLOCKS_PER_SEC)
+	ended = clock();
+	if (state == ERRCODE_INTERNAL_ERROR || ended - began > CLOCKS_PER_SEC)
 	{
 		r->findings++;
 		save(r, state == ERRCODE_INTERNAL_ERROR ? "internal" : "slow", in);
 	}
+	began = ended;
 }
 
 /* ---- the corpus ---- */
@@ -421,10 +449,10 @@ keep_news(Run *r, const Input *corpus, int n, size_t from, size_t to, Datum *kep
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		attempt(r, &corpus[i]);
-		for (int k = 0; k < MAP_SIZE; k++)
+		for (int k = 0; k < ntaken; k++)
 		{
-			news |= edges[k] && !seen[k];
-			seen[k] |= edges[k];
+			news |= !seen[taken[k]];
+			seen[taken[k]] |= edges[taken[k]];
 		}
 		if (news && kept)
 			kept[(*nkept)++] = PointerGetDatum(cstring_to_text_with_len((char *) corpus[i].data, corpus[i].n));

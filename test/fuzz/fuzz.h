@@ -24,6 +24,8 @@ extern void emk_fuzz_answer(const uint8 *data, size_t n);
 extern void emk_fuzz_calls(const uint8 *data, size_t n);
 /* the function of a signature; ERROR where there is none */
 extern Oid	emk_fuzz_function(const char *signature);
+/* in a PG_CATCH: the target goes on in its context, unless the error is one that no input may raise, or the fuzzer is to end */
+extern void emk_fuzz_go_on(MemoryContext mine);
 /* the value under trial as a C string in the current context */
 extern char *emk_fuzz_string(const uint8 *data, size_t n);
 

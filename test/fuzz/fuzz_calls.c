@@ -541,13 +541,7 @@ emk_fuzz_calls(const uint8 *data, size_t n)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *e;
-
-			MemoryContextSwitchTo(mine);
-			e = CopyErrorData();
-			if (e->sqlerrcode == ERRCODE_INTERNAL_ERROR || e->sqlerrcode == ERRCODE_QUERY_CANCELED)
-				PG_RE_THROW();
-			FlushErrorState();
+			emk_fuzz_go_on(mine);
 			memset(g.states, 0, sizeof(g.states));
 			g.rollup = NULL;
 		}

@@ -79,8 +79,12 @@ is($sql->("SELECT bool_or(last_analyze IS NOT NULL OR last_autoanalyze IS NOT NU
 # every plan of the worker, from here on
 my $log = -s $node->logfile;
 my ($started, $with) = new_worker('beside a backlog', 2 * $due);
-cmp_ok($started, '<', 5, sprintf 'after %.1f s', $started);
-cmp_ok($with - $without, '<', 3 * 1024, "own memory of the worker: $without kB without, $with kB with a backlog");
+in_time($started, 5, 'soon');
+SKIP:
+{
+	skip 'a sanitizer keeps freed memory', 1 if $ENV{ASAN_OPTIONS};
+	cmp_ok($with - $without, '<', 3 * 1024, "own memory of the worker: $without kB without, $with kB with a backlog");
+}
 $sql->("ALTER SYSTEM RESET auto_explain.log_min_duration; SELECT pg_reload_conf()");
 
 my (%cost, @seq);
@@ -101,7 +105,7 @@ for my $kind ('claim', 'take')
 	ok(@big, "$kind: " . @{ $cost{$kind} // [] } . ' statements, ' . @big . ' of them with 20 rows or more') or next;
 	my $middle = $big[ $#big / 2 ];
 	my $hundred = $middle->[0] / $middle->[1] * 100;
-	cmp_ok($hundred, '<', 20, sprintf "$kind: %.1f ms for a hundred rows (half of the batches took less; this one: %.1f ms, %d rows)", $hundred, @$middle);
+	cmp_ok($hundred, '<', 20 * slow(), sprintf "$kind: %.1f ms for a hundred rows (half of the batches took less; this one: %.1f ms, %d rows)", $hundred, @$middle);
 }
 note('parks: ' . join ', ', map { "$_->[0] ms" } @{ $cost{park} // [] });
 unlike(slurp_file($node->logfile), qr/could not settle|terminated by signal|TRAP|failed with SQLSTATE/, 'nothing bad in the log');

@@ -52,8 +52,17 @@ my %lead = (
 	partition_made => sub { $n++; try_sql("SELECT eventmkt.make_partitions('2040-01-01'::timestamptz + $n * interval '1 week', '2040-01-02'::timestamptz + $n * interval '1 week')") },
 	day_packed => sub { $n++; try_sql("SELECT eventmkt.keep_timelines('k$n'); SELECT eventmkt.pack_timelines(1); SELECT eventmkt.pack_timelines(1)") },
 	drain => sub { try_sql('SELECT eventmkt.stop_worker()'); try_sql('SELECT eventmkt.start_worker()') },
-	lost_released => sub { my $pid = try_sql($worker); $kills += kill 'KILL', $pid if $pid && $pid =~ /^\d+$/; sleep 0.5 },
+	lost_released => \&kill_worker,
 );
+
+# The one that takes over what the killed one had is left the time to come to it, so that it is not killed before
+my $last = 0;
+sub kill_worker
+{
+	my $pid = time - $last < 2 * slow() ? '' : try_sql($worker);
+
+	$last = time if $pid && $pid =~ /^\d+$/ && ++$kills && kill 'KILL', $pid;
+}
 
 sub answers { return wait_for(sub { defined try_sql('SELECT 1') }, 60) }
 

@@ -67,7 +67,7 @@ for my $step (1 .. 3)
 cmp_ok($sql->("SELECT extract(epoch FROM eventmkt.clock() - '$before')"), '>=', 3600, 'an hour has passed');
 my ($best) = sort { $a <=> $b } @with;
 note "figure: p99 of the healthy: $alone ms alone, @with ms beside it";
-cmp_ok($best, '<=', $alone * 1.5 > 50 ? $alone * 1.5 : 50, 'the healthy are as quick as before');
+cmp_ok($best, '<=', (sort { $b <=> $a } $alone * 1.5, 50 * slow())[0], 'the healthy are as quick as before');
 is($sql->("SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'down' AND status = 'delivered'"), 0, 'it got nothing');
 cmp_ok($sql->("SELECT count(*) FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule = 'down'"), '<', 120, 'and was seldom asked');
 
