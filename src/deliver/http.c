@@ -42,6 +42,17 @@
 #error "eventmkt needs libcurl 7.87 or later (CURLOPT_QUICK_EXIT)"
 #endif
 
+/*
+ * Since 8.20 look-ups are done by a pool of threads, of 20 if nobody says more, and curl_multi_cleanup() waits for them if nobody says
+ * otherwise. What counts is the library that runs: it may be newer than its header was.
+ */
+#define POOLED_VERSION	0x081400
+#if LIBCURL_VERSION_NUM < POOLED_VERSION
+#define CURLMOPT_RESOLVE_THREADS_MAX	((CURLMoption) 20)
+#define CURLMOPT_QUICK_EXIT				((CURLMoption) 21)
+#endif
+
+#define LOOKUP_THREADS	128		/* two for each look-up that the worker lets begin (worker/peer.c), and some */
 #define MAX_TRANSFERS	1000
 #define MAX_EVENTS		256
 #define IDLE_SECONDS	55		/* a kept connection that was idle longer is not used again */
@@ -454,7 +465,14 @@ emk_http_resolved(int slot)
 	return transfers[slot] != NULL && transfers[slot]->resolved;
 }
 
-/* All threads of this process but the first are curl's, one a look-up. */
+/* The pool of libcurl 8.20 and later asks for A and AAAA in a thread each. */
+static bool
+lookups_pooled(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version_num >= POOLED_VERSION;
+}
+
+/* All threads of this process but the first are curl's; one that idles in the pool counts for the 2 s it is kept. */
 int
 emk_http_lookups(void)
 {
@@ -473,7 +491,9 @@ emk_http_lookups(void)
 	for (int field = 2; p != NULL && field < 20; field++)
 		p = strchr(p + 1, ' ');
 	threads = p != NULL ? atoi(p + 1) : 0;
-	return threads > 0 ? threads - 1 : -1;
+	if (threads <= 0)
+		return -1;
+	return lookups_pooled() ? threads / 2 : threads - 1;
 }
 
 bool
@@ -684,7 +704,9 @@ emk_http_start(void)
 		curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_changed) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_changed) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) capacity) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) capacity) != CURLM_OK)
+		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) capacity) != CURLM_OK ||
+		(lookups_pooled() && (curl_multi_setopt(multi, CURLMOPT_RESOLVE_THREADS_MAX, (long) LOOKUP_THREADS) != CURLM_OK ||
+							  curl_multi_setopt(multi, CURLMOPT_QUICK_EXIT, 1L) != CURLM_OK)))
 		ereport(ERROR,
 				(errcode(ERRCODE_EMK_WORKER),
 				 errmsg("could not start libcurl")));
