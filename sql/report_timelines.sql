@@ -157,8 +157,18 @@ BEGIN;
 SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
 SELECT happen(40, 3);
 SELECT count(*) FROM wrong;
+SAVEPOINT s;
+SELECT happen(40, 0.01);
+SELECT count(*) FROM wrong;
+ROLLBACK TO s;
+SELECT count(*) FROM wrong;
 SELECT count(*) FROM eventmkt_bi.profile_timelines a FULL JOIN eventmkt_bi.profile_timelines b USING (profile_id) WHERE eventmkt.timeline_send(a.t) IS DISTINCT FROM eventmkt.timeline_send(b.t);
 SELECT sum(eventmkt.count(t)) = (SELECT count(*) FROM eventmkt_data.event) AS same FROM eventmkt_bi.profile_timelines;
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
+SELECT happen(10, 0.01);
+SELECT count(*) FROM wrong;
 COMMIT;
 -- a question is asked and counted where the rows are read: its processes share both parts of the view, and none passes rows on
 BEGIN;

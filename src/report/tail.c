@@ -98,14 +98,13 @@ make_slots(EmkTailSlot *slots, uint32 nslots, const EmkTailText *items, uint32 n
 }
 
 static uint32
-number_of(EmkTail *t, EmkTailTexts *x, const char *text, int len)
+number_hashed(EmkTail *t, EmkTailTexts *x, const char *text, int len, uint32 hash)
 {
-	uint32		hash = emk_tail_hash(text, len);
 	uint32		slot;
 
 	if (x->n * 2 >= x->nslots)
 	{
-		x->nslots = Max(64, x->nslots * 4);
+		x->nslots = Max(64, x->nslots * 2);
 		if (x->slots)
 			pfree(x->slots);
 		x->slots = make_slots(MemoryContextAlloc(t->context, x->nslots * sizeof(EmkTailSlot)), x->nslots, x->items, x->n);
@@ -130,6 +129,12 @@ number_of(EmkTail *t, EmkTailTexts *x, const char *text, int len)
 	return x->n - 1;
 }
 
+static uint32
+number_of(EmkTail *t, EmkTailTexts *x, const char *text, int len)
+{
+	return number_hashed(t, x, text, len, emk_tail_hash(text, len));
+}
+
 uint32
 emk_tail_profile(EmkTail *t, const char *id, int len)
 {
@@ -143,7 +148,7 @@ next_event(EmkTail *t)
 {
 	if (t->nevents == t->events_room)
 	{
-		t->events_room = Max(256, t->events_room / 2 * 3);
+		t->events_room = Max(1024, t->events_room * 2);
 		t->events = t->events ? repalloc(t->events, t->events_room * sizeof(EmkTailEvent)) :
 			MemoryContextAlloc(t->context, t->events_room * sizeof(EmkTailEvent));
 	}
@@ -186,6 +191,96 @@ emk_tail_add(EmkTail *t, const char *id, int idlen, const char *name, int namele
 		memcpy(more_bytes(t, &t->extras, sizeof(len)), &len, sizeof(len));
 		memcpy(more_bytes(t, &t->extras, keylen), key, keylen);
 	}
+}
+
+/* ---- parts: what several processes gathered ---- */
+
+struct EmkTailPart
+{
+	Size		size;			/* the size of this header is part of it: a process of another library would not match */
+	uint32		nprofiles;
+	uint32		nnames;
+	uint32		nevents;
+	Size		texts;			/* bytes */
+	Size		extras;
+	EmkTailEvent events[FLEXIBLE_ARRAY_MEMBER]; /* then profiles, names, texts, extras */
+};
+
+Size
+emk_tail_part_size(const EmkTail *t)
+{
+	return sizeof(EmkTailPart) + t->nevents * sizeof(EmkTailEvent) + (t->profiles.n + t->names.n) * sizeof(EmkTailText) +
+		t->texts.used + t->extras.used;
+}
+
+static char *
+put(char *to, const void *from, Size size)
+{
+	if (size > 0)
+		memcpy(to, from, size);
+	return to + size;
+}
+
+void
+emk_tail_put_part(const EmkTail *t, EmkTailPart *part)
+{
+	char	   *p = (char *) part->events;
+
+	part->size = emk_tail_part_size(t);
+	part->nprofiles = t->profiles.n;
+	part->nnames = t->names.n;
+	part->nevents = t->nevents;
+	part->texts = t->texts.used;
+	part->extras = t->extras.used;
+	p = put(p, t->events, t->nevents * sizeof(EmkTailEvent));
+	p = put(p, t->profiles.items, t->profiles.n * sizeof(EmkTailText));
+	p = put(p, t->names.items, t->names.n * sizeof(EmkTailText));
+	p = put(p, t->texts.p, t->texts.used);
+	p = put(p, t->extras.p, t->extras.used);
+}
+
+/* Numbers in `x` of the texts of a part */
+static uint32 *
+number_all(EmkTail *t, EmkTailTexts *x, const EmkTailText *items, uint32 n, const char *texts)
+{
+	uint32	   *numbers = MemoryContextAllocHuge(t->context, Max(n, 1) * sizeof(uint32));
+
+	for (uint32 i = 0; i < n; i++)
+		numbers[i] = number_hashed(t, x, texts + items[i].offset, items[i].len, items[i].hash);
+	return numbers;
+}
+
+void
+emk_tail_add_part(EmkTail *t, const EmkTailPart *part)
+{
+	const EmkTailText *profiles = (const EmkTailText *) (part->events + part->nevents);
+	const EmkTailText *names = profiles + part->nprofiles;
+	const char *texts = (const char *) (names + part->nnames);
+	uint32		extras = t->extras.used;
+	uint32	   *profile;
+	uint32	   *name;
+
+	if (t->too_big || part->size + emk_tail_part_size(t) > EMK_MAX_TAIL_BYTES || t->names.n + part->nnames > PG_UINT16_MAX)
+	{
+		emk_tail_give_up(t);
+		return;
+	}
+	profile = number_all(t, &t->profiles, profiles, part->nprofiles, texts);
+	name = number_all(t, &t->names, names, part->nnames, texts);
+	CHECK_FOR_INTERRUPTS();
+	if (part->extras > 0)
+		memcpy(more_bytes(t, &t->extras, part->extras), texts + part->texts, part->extras);
+	for (uint32 i = 0; i < part->nevents; i++)
+	{
+		EmkTailEvent *e = next_event(t);
+
+		*e = part->events[i];
+		e->profile = profile[e->profile];
+		e->name = name[e->name];
+		e->extra += extras;
+	}
+	pfree(profile);
+	pfree(name);
 }
 
 /* ---- the finished form ---- */
@@ -232,33 +327,91 @@ order_names(const EmkTail *t, EmkLooseName *to)
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
-/* Copies the events so that those of a profile lie together, by time and name; sets first and n of the profiles. */
-static void
-group_events(EmkTail *t, const uint16 *rank, EmkLooseEvent *to)
+/* Writes where the persons of each bucket begin; which of the profiles is the i-th of them */
+static uint32 *
+order_persons(const EmkTail *t, const EmkTailMap *m, uint32 *first)
 {
-	EmkTailText *profiles = t->profiles.items;
-	uint32		sum = 0;
+	uint32	   *profiles = palloc_extended(Max(t->profiles.n, 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
+
+	memset(first, 0, (m->nbuckets + 1) * sizeof(uint32));
+	for (uint32 i = 0; i < t->profiles.n; i++)
+		first[emk_tail_bucket_of(m, t->profiles.items[i].hash) + 1]++;
+	for (uint32 b = 0; b < m->nbuckets; b++)
+		first[b + 1] += first[b];
+	for (uint32 i = 0; i < t->profiles.n; i++)
+		profiles[first[emk_tail_bucket_of(m, t->profiles.items[i].hash)]++] = i;
+	memmove(first + 1, first, m->nbuckets * sizeof(uint32));	/* each has come to where the next one begins */
+	first[0] = 0;
+	return profiles;
+}
+
+/* Writes the persons, each with room for its id and events, and the ids */
+static void
+put_persons(EmkTail *t, const uint32 *profiles, EmkTailPerson *persons, EmkLooseEvent *events)
+{
+	uint32		place = 0;
 
 	for (uint32 i = 0; i < t->profiles.n; i++)
-		profiles[i].n = 0;
+		t->profiles.items[i].n = 0;
 	for (uint32 i = 0; i < t->nevents; i++)
-		profiles[t->events[i].profile].n++;
+		t->profiles.items[t->events[i].profile].n++;
 	for (uint32 i = 0; i < t->profiles.n; i++)
 	{
-		profiles[i].first = sum;
-		sum += profiles[i].n;
-		profiles[i].n = 0;
+		EmkTailText *p = &t->profiles.items[profiles[i]];
+		uint32		id_places = EMK_TAIL_ID_PLACES(p->len);
+		char	   *id = (char *) (events + place);
+
+		if (id_places > 0)
+		{
+			memset(id + (id_places - 1) * sizeof(EmkLooseEvent), 0, sizeof(EmkLooseEvent));
+			memcpy(id, t->texts.p + p->offset, p->len);
+		}
+		place += id_places;
+		persons[i] = (EmkTailPerson) {.hash = p->hash, .first = place, .n = p->n, .len = p->len, .flags = p->flags};
+		p->next = place;
+		place += p->n;
 	}
+}
+
+/* Copies the events so that those of a person lie together, by time and name */
+static void
+group_events(EmkTail *t, const uint16 *rank, const EmkTailPerson *persons, EmkLooseEvent *to)
+{
 	for (uint32 i = 0; i < t->nevents; i++)
 	{
 		const EmkTailEvent *e = &t->events[i];
-		EmkTailText *p = &profiles[e->profile];
 
-		to[p->first + p->n++] = (EmkLooseEvent) {.at = e->at, .extra = t->texts.used + e->extra, .name = rank[e->name], .has = e->has};
+		to[t->profiles.items[e->profile].next++] = (EmkLooseEvent) {.at = e->at, .extra = t->texts.used + e->extra,
+			.name = rank[e->name], .has = e->has};
 	}
 	for (uint32 i = 0; i < t->profiles.n; i++)
-		if (profiles[i].n > 1)
-			sort_loose(to + profiles[i].first, profiles[i].n);
+		if (persons[i].n > 1)
+			sort_loose(to + persons[i].first, persons[i].n);
+}
+
+/* An empty map with room for all */
+static EmkTailMap *
+make_room(const EmkTail *t, void *(*room) (Size size, void *arg), void *arg)
+{
+	EmkTailMap	h = {.form = EMK_TAIL_FORM, .npersons = t->profiles.n, .nnames = t->names.n, .nevents = t->nevents};
+	EmkTailMap *m;
+	uint32		nwords = 1;
+
+	h.nplaces = t->nevents;
+	for (uint32 i = 0; i < t->profiles.n; i++)
+		h.nplaces += EMK_TAIL_ID_PLACES(t->profiles.items[i].len);
+	h.nbuckets = 2;
+	h.bucket_shift = 31;
+	for (; h.nbuckets * 4 < t->profiles.n; h.nbuckets *= 2)
+		h.bucket_shift--;
+	while (nwords * 8 < t->profiles.n)
+		nwords *= 2;
+	h.filter_mask = nwords - 1;
+	m = room(sizeof(EmkTailMap) + h.nplaces * sizeof(EmkLooseEvent) + nwords * sizeof(uint64) +
+			 h.npersons * sizeof(EmkTailPerson) + h.nnames * sizeof(EmkLooseName) + (h.nbuckets + 1) * sizeof(uint32) +
+			 t->texts.used + t->extras.used, arg);
+	*m = h;
+	return m;
 }
 
 EmkTailMap *
@@ -266,43 +419,25 @@ emk_tail_finish(EmkTail *t, bool whole, void *(*room) (Size size, void *arg), vo
 {
 	static uint64 last_number = 0;
 	EmkTailMap *m;
+	EmkTailPerson *persons;
 	uint64	   *filter;
-	uint32		nslots = 64;
-	uint32		nwords = 1;
-	Size		size;
 
 	if (whole)
 		emk_tail_give_up(t);
-	while (nslots < t->profiles.n * 2)
-		nslots *= 2;
-	while (nwords * 4 < t->profiles.n)
-		nwords *= 2;
-	size = sizeof(EmkTailMap) + t->nevents * sizeof(EmkLooseEvent) + nwords * sizeof(uint64) + t->profiles.n * sizeof(EmkTailText) +
-		t->names.n * sizeof(EmkLooseName) + nslots * sizeof(EmkTailSlot) + t->texts.used +
-		t->extras.used;
-	m = room(size, arg);
-	memset(m, 0, sizeof(EmkTailMap));
-	m->nprofiles = t->profiles.n;
-	m->nnames = t->names.n;
-	m->nevents = t->nevents;
-	m->nslots = nslots;
+	m = make_room(t, room, arg);
 	m->whole = whole;
 	m->shows_all = !whole;
 	m->number = (uint64) MyProcPid << 40 | ++last_number;
-	m->filter_mask = nwords - 1;
-	group_events(t, order_names(t, unconstify(EmkLooseName *, emk_tail_names(m))), m->events);
+	persons = unconstify(EmkTailPerson *, emk_tail_persons(m));
+	put_persons(t, order_persons(t, m, unconstify(uint32 *, emk_tail_buckets(m))), persons, m->events);
+	group_events(t, order_names(t, unconstify(EmkLooseName *, emk_tail_names(m))), persons, m->events);
 	filter = unconstify(uint64 *, emk_tail_filter(m));
-	memset(filter, 0, nwords * sizeof(uint64));
-	for (uint32 i = 0; i < t->profiles.n; i++)
+	memset(filter, 0, (m->filter_mask + 1) * sizeof(uint64));
+	for (uint32 i = 0; i < m->npersons; i++)
 	{
-		uint32		hash = t->profiles.items[i].hash;
-
-		filter[hash & m->filter_mask] |= emk_tail_filter_bits(hash);
-		m->shows_all = m->shows_all && t->profiles.items[i].flags == 0;
+		filter[persons[i].hash & m->filter_mask] |= emk_tail_filter_bits(persons[i].hash);
+		m->shows_all = m->shows_all && persons[i].flags == 0;
 	}
-	if (t->profiles.n > 0)
-		memcpy(unconstify(EmkTailText *, emk_tail_profiles(m)), t->profiles.items, t->profiles.n * sizeof(EmkTailText));
-	make_slots(unconstify(EmkTailSlot *, emk_tail_slots(m)), nslots, t->profiles.items, t->profiles.n);
 	if (t->texts.used > 0)
 		memcpy(unconstify(char *, emk_tail_texts(m)), t->texts.p, t->texts.used);
 	if (t->extras.used > 0)
@@ -311,7 +446,7 @@ emk_tail_finish(EmkTail *t, bool whole, void *(*room) (Size size, void *arg), vo
 }
 
 void
-emk_tail_loose(const EmkTailMap *m, const EmkTailText *p, EmkLoose *loose)
+emk_tail_loose(const EmkTailMap *m, const EmkTailPerson *p, EmkLoose *loose)
 {
 	*loose = (EmkLoose) {
 		.number = m->number,
@@ -321,20 +456,4 @@ emk_tail_loose(const EmkTailMap *m, const EmkTailText *p, EmkLoose *loose)
 		.nnames = m->nnames,
 		.texts = emk_tail_texts(m),
 	};
-}
-
-const EmkTailText *
-emk_tail_find(const EmkTailMap *m, const char *id, int len, uint32 hash)
-{
-	const EmkTailSlot *slots = emk_tail_slots(m);
-
-	for (uint32 slot = hash & (m->nslots - 1); slots[slot].item; slot = (slot + 1) & (m->nslots - 1))
-		if (slots[slot].hash == hash)
-		{
-			const EmkTailText *p = &emk_tail_profiles(m)[slots[slot].item - 1];
-
-			if (p->len == len && memcmp(emk_tail_texts(m) + p->offset, id, len) == 0)
-				return p;
-		}
-	return NULL;
 }

@@ -6,9 +6,12 @@
 #ifndef EMK_REPORT_TAIL_H
 #define EMK_REPORT_TAIL_H
 
-#include "analytics/analytics.h"
 #include "base/base.h"
 #include "fmgr.h"
+#include "port/atomics.h"
+#include "report/tail_map.h"
+#include "storage/block.h"
+#include "utils/relcache.h"
 
 /* An event while the tail is gathered; finished it is an EmkLooseEvent */
 typedef struct EmkTailEvent
@@ -27,11 +30,9 @@ typedef struct EmkTailText
 	uint32		hash;
 	uint16		len;
 	uint16		flags;			/* EMK_TAIL_HIDDEN */
-	uint32		first;			/* a profile of the finished form: its first event and how many */
-	uint32		n;
+	uint32		n;				/* while it is finished: how many events, and where the next one goes */
+	uint32		next;
 } EmkTailText;
-
-#define EMK_TAIL_HIDDEN		1	/* what is packed under this id does not count */
 
 /* Of a hash table with open addressing */
 typedef struct EmkTailSlot
@@ -78,106 +79,56 @@ extern uint32 emk_tail_profile(EmkTail *t, const char *id, int len);
 /* An event at a finite time; value and key NULL for none. A name or id that nothing of ours may have makes the tail too big. */
 extern void emk_tail_add(EmkTail *t, const char *id, int idlen, const char *name, int namelen, TimestampTz at,
 						 const int64 *value, const char *key, int keylen);
-
-/* Finished. */
-typedef struct EmkTailMap
-{
-	uint64		number;			/* no other map of this server's life has it */
-	uint32		nprofiles;
-	uint32		nslots;			/* a power of two */
-	uint32		nnames;
-	uint32		nevents;
-	uint32		filter_mask;	/* words of the filter less one */
-	bool		whole;			/* nothing packed is to be read: tail_rows() answers everything */
-	bool		shows_all;		/* no profile is hidden */
-	EmkLooseEvent events[FLEXIBLE_ARRAY_MEMBER];	/* by profile; then filter, profiles, names, slots, texts */
-} EmkTailMap;
-
-/*
- * Two bits of one word for each profile, 16 to 32 bits a profile: who did nothing lately, nearly everybody, is told by one look at
- * a few kilobytes, and one of 50 is looked up in vain.
- */
-static inline const uint64 *
-emk_tail_filter(const EmkTailMap *m)
-{
-	return (const uint64 *) (m->events + m->nevents);
-}
-
-static inline uint64
-emk_tail_filter_bits(uint32 hash)
-{
-	return UINT64CONST(1) << (hash >> 26) | UINT64CONST(1) << (hash >> 20 & 63);
-}
-
-static inline const EmkTailText *
-emk_tail_profiles(const EmkTailMap *m)
-{
-	return (const EmkTailText *) (emk_tail_filter(m) + m->filter_mask + 1);
-}
-
-static inline const EmkLooseName *
-emk_tail_names(const EmkTailMap *m)
-{
-	return (const EmkLooseName *) (emk_tail_profiles(m) + m->nprofiles);
-}
-
-static inline const EmkTailSlot *
-emk_tail_slots(const EmkTailMap *m)
-{
-	return (const EmkTailSlot *) (emk_tail_names(m) + m->nnames);
-}
-
-static inline const char *
-emk_tail_texts(const EmkTailMap *m)
-{
-	return (const char *) (emk_tail_slots(m) + m->nslots);
-}
+/* What another process has gathered, as one piece of memory that tells its size first; both sides are of this library. */
+typedef struct EmkTailPart EmkTailPart;
+extern Size emk_tail_part_size(const EmkTail *t);
+extern void emk_tail_put_part(const EmkTail *t, EmkTailPart *part);
+extern void emk_tail_add_part(EmkTail *t, const EmkTailPart *part);
 
 /* In what `room` gives for a size, aligned for anything. `whole`: only that is told. */
 extern EmkTailMap *emk_tail_finish(EmkTail *t, bool whole, void *(*room) (Size size, void *arg), void *arg);
-/* The events of a profile, of which it has some. */
-extern void emk_tail_loose(const EmkTailMap *m, const EmkTailText *p, EmkLoose *loose);
-/* The profile of this id and its hash, or NULL. */
-extern const EmkTailText *emk_tail_find(const EmkTailMap *m, const char *id, int len, uint32 hash);
-/* Tells nearly always that there is none. */
-static inline bool
-emk_tail_may_have(const EmkTailMap *m, uint32 hash)
+/* Sends for what emk_tail_add() will look at for this id. */
+static inline void
+emk_tail_expect(const EmkTail *t, const char *id, int len)
 {
-	uint64		bits = emk_tail_filter_bits(hash);
-
-	return (emk_tail_filter(m)[hash & m->filter_mask] & bits) == bits;
+#ifdef __GNUC__
+	if (t->profiles.nslots > 0)
+		__builtin_prefetch(&t->profiles.slots[emk_tail_hash(id, len) & (t->profiles.nslots - 1)]);
+#endif
 }
 
-/* Of an id, the same in all processes: it is asked for once for each row of a question. */
-static inline uint32
-emk_tail_hash(const char *p, int len)
+/* ---- tables (tail_scan.c, tail_packed.c); all are read in the active snapshot ---- */
+
+typedef struct EmkTailTable
 {
-	uint64		h = (uint64) len;
-	uint64		w;
+	Oid			relid;
+	BlockNumber nblocks;
+	uint32		first_piece;	/* after the last table there is one more, with the highest number */
+} EmkTailTable;
 
-	for (; len > 8; len -= 8, p += 8)
-	{
-		memcpy(&w, p, 8);
-		h = (h ^ w) * UINT64CONST(0x9E3779B97F4A7C15);
-		h ^= h >> 32;
-	}
-	if (len == 8)
-		memcpy(&w, p, 8);
-	else
-	{
-		w = 0;
-		for (int i = 0; i < len; i++)
-			w = w << 8 | (uint8) p[i];
-	}
-	h = (h ^ w) * UINT64CONST(0x9E3779B97F4A7C15);
-	h ^= h >> 32;
-	return (uint32) (h * UINT64CONST(0xD6E8FEB86659FD93) >> 32);
-}
+/* Pages of the event table that may hold the tail, in pieces for the processes that read them; it may lie in shared memory. */
+typedef struct EmkTailPages
+{
+	pg_atomic_uint32 next;		/* piece that nobody has taken yet */
+	TimestampTz from;
+	uint32		npieces;
+	uint32		piece;			/* pages */
+	uint32		ntables;
+	uint64		nblocks;
+	EmkTailTable tables[FLEXIBLE_ARRAY_MEMBER];
+} EmkTailPages;
 
-/* ---- tables (tail_scan.c); both read in the active snapshot ---- */
-
-/* Adds all events from `from` on; key and value: names of properties, or NULL. False where the table is not as init() makes it. */
-extern bool emk_tail_scan(EmkTail *t, TimestampTz from, const text *key, const text *value);
+/* For events from `from` on; palloc'd; NULL where the table is not as init() makes it. */
+extern EmkTailPages *emk_tail_pages(TimestampTz from);
+extern Size emk_tail_pages_size(uint32 ntables);
+/* Takes pieces until none is left, and adds their events; key and value: names of properties, or NULL. */
+extern void emk_tail_read(EmkTail *t, EmkTailPages *pages, const text *key, const text *value);
+/* The same of all pages, with the help of other processes where the question may have them (tail_help.c). */
+extern void emk_tail_read_together(EmkTail *t, EmkTailPages *pages, const text *key, const text *value);
+/* A table of eventmkt_data, locked for reading. */
+extern Relation emk_tail_open(const char *name);
+/* These columns of its first row, palloc'd; false when it has none. */
+extern bool emk_tail_first_row(const char *table, int ncolumns, const char *const *names, Datum *values, bool *isnull);
 /* Of the profiles that have events and no flags those without a packed row: indexes, palloc'd. */
 extern uint32 *emk_tail_unpacked(const EmkTailMap *m, uint32 *n);
 

@@ -155,6 +155,11 @@ emk_tail_look_up(const EmkTailRef *ref)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the open tail of timelines is gone"),
 					 errhint("Ask again.")));
+		if (((EmkTailMap *) dsm_segment_address(seg))->form != EMK_TAIL_FORM)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the open tail of timelines is of another version of the library"),
+					 errhint("Begin a new session.")));
 		k = MemoryContextAllocZero(TopMemoryContext, sizeof(Kept));
 		dsm_pin_mapping(seg);
 		k->seg = seg;

@@ -1,35 +1,30 @@
 /*
- * tail_scan.c: reads tables for the open tail without a statement: the partitions of the event table that may hold it, row by row,
- * and the index of packed rows. A question over kept timelines waits for this, and the executor would take several times as long.
+ * tail_scan.c: reads tables for the open tail without a statement. A question over kept timelines waits for this, and the executor would
+ * take several times as long, most of it to plan.
  *
- * The rows of the tail are few of their partition, so a row is looked at as far as its time and usually left; properties are
+ * The partitions of the event table that may hold the tail are read page by page, in pieces that the processes of a question take one
+ * after another (tail_help.c). The rows of the tail are few of their partition, so a row is looked at as far as its time and usually
+ * left: only of the others it is asked whether the snapshot sees them, and only where the page does not tell that all do. Properties are
  * opened only where there are some and one of them is wanted.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
-#include "access/nbtree.h"
-#include "access/relscan.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/visibilitymap.h"
-#include "base/compat.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
-#include "port/pg_bswap.h"
+#include "pgstat.h"
 #include "report/tail.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
-#include "utils/fmgroids.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/partcache.h"
@@ -37,9 +32,11 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define ROWS_A_BREATH	4096
-#define LINES_AHEAD		3			/* cache lines: a row of an event and more */
-#define LEAVES_A_SEARCH	2		/* of an index are walked in the time of one search */
+#define MAX_PIECE		32			/* pages */
+#define MIN_PIECES		64			/* of fewer pages a piece is one, so that all have something to do until the end */
+#define ROWS_AHEAD		4			/* are sent for: a row is met once, and waits for memory */
+#define LINES_AHEAD		2			/* cache lines of each, as far as its time */
+#define BIG_TABLE		4			/* more than this part of the shared buffers is not kept in them */
 
 typedef struct Reading
 {
@@ -47,6 +44,9 @@ typedef struct Reading
 	TimestampTz from;
 	const text *key;
 	const text *value;
+	Snapshot	snapshot;
+	Relation	rel;			/* that is open, or NULL */
+	BufferAccessStrategy strategy;
 	MemoryContext work;			/* of one row's properties */
 } Reading;
 
@@ -67,8 +67,8 @@ typedef struct Row
 } Row;
 
 /* The table of this name as init() makes it */
-static Relation
-open_table(const char *name)
+Relation
+emk_tail_open(const char *name)
 {
 	Oid			relid = get_relname_relid(name, get_namespace_oid("eventmkt_data", false));
 
@@ -113,9 +113,8 @@ next_varlena(const char **p, const HeapTupleHeader row)
 
 /* What the server's way of taking rows apart would find, for columns that are known. */
 static inline void
-read_row(HeapTuple tuple, Row *r)
+read_row(HeapTupleHeader row, Row *r)
 {
-	HeapTupleHeader row = tuple->t_data;
 	const char *p = (const char *) row + row->t_hoff + sizeof(int64);
 
 	r->profile_id = next_varlena(&p, row);
@@ -155,34 +154,119 @@ add_row(Reading *s, const Row *r)
 		MemoryContextReset(s->work);
 }
 
-static bool
-scan_table(Reading *s, Relation rel)
+/* The page's rows of the tail that the snapshot sees; they stay where they are while the page is pinned. */
+static int
+look_at_page(const Reading *s, Buffer buffer, BlockNumber block, Row *rows)
 {
-	TableScanDesc scan;
-	HeapTuple	tuple;
-	uint32		n = 0;
+	Page		page = BufferGetPage(buffer);
+	bool		all_seen;
+	OffsetNumber last;
+	int			n = 0;
 
-	if (!is_plain(rel))
-		return false;
-	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
-	while (!s->tail->too_big && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	last = PageGetMaxOffsetNumber(page);
+	all_seen = PageIsAllVisible(page) && !s->snapshot->takenDuringRecovery;
+	for (OffsetNumber i = FirstOffsetNumber; i <= last; i++)
 	{
-		Row			r;
+		ItemId		item = PageGetItemId(page, i);
+		HeapTupleData tuple;
+		bool		seen = all_seen;
 
-		if (++n % ROWS_A_BREATH == 0)
-			CHECK_FOR_INTERRUPTS();
 #ifdef __GNUC__
-		/* the next one lies before it in the page, and comes while this one is looked at */
-		for (int line = 1; line <= LINES_AHEAD; line++)
-			__builtin_prefetch((const char *) tuple->t_data - line * 64);
+		if (i + ROWS_AHEAD <= last)
+			for (int line = 0; line < LINES_AHEAD; line++)
+				__builtin_prefetch((char *) page + ItemIdGetOffset(PageGetItemId(page, i + ROWS_AHEAD)) + line * 64);
 #endif
-		read_row(tuple, &r);
-		if (r.at >= s->from && !TIMESTAMP_NOT_FINITE(r.at))
-			add_row(s, &r);
+		if (!ItemIdIsNormal(item))
+			continue;
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		read_row(tuple.t_data, &rows[n]);
+		if (rows[n].at < s->from || TIMESTAMP_NOT_FINITE(rows[n].at))
+			continue;
+		tuple.t_len = ItemIdGetLength(item);
+		tuple.t_tableOid = RelationGetRelid(s->rel);
+		ItemPointerSet(&tuple.t_self, block, i);
+		if (!seen)
+			seen = HeapTupleSatisfiesVisibility(&tuple, s->snapshot, buffer);
+		HeapCheckForSerializableConflictOut(seen, s->rel, &tuple, buffer, s->snapshot);
+		n += seen;
 	}
-	table_endscan(scan);
-	return true;
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return n;
 }
+
+static void
+read_pages(Reading *s, BlockNumber first, BlockNumber end)
+{
+	Row			rows[MaxHeapTuplesPerPage + 1];
+
+	for (BlockNumber block = first; block < end && !s->tail->too_big; block++)
+	{
+		Buffer		buffer;
+		int			n;
+
+		CHECK_FOR_INTERRUPTS();
+		buffer = ReadBufferExtended(s->rel, MAIN_FORKNUM, block, RBM_NORMAL, s->strategy);
+		n = look_at_page(s, buffer, block, rows);
+		for (int i = 0; i < n; i++)
+			if (VARATT_IS_SHORT(rows[i].profile_id))
+				emk_tail_expect(s->tail, VARDATA_SHORT(rows[i].profile_id), VARSIZE_SHORT(rows[i].profile_id) - VARHDRSZ_SHORT);
+		for (int i = 0; i < n; i++)
+			add_row(s, &rows[i]);
+		ReleaseBuffer(buffer);
+	}
+}
+
+static void
+end_table(Reading *s)
+{
+	if (s->rel)
+		table_close(s->rel, NoLock);
+	if (s->strategy)
+		FreeAccessStrategy(s->strategy);
+	s->rel = NULL;
+	s->strategy = NULL;
+}
+
+static void
+begin_table(Reading *s, const EmkTailTable *table)
+{
+	if (s->rel && RelationGetRelid(s->rel) == table->relid)
+		return;
+	end_table(s);
+	s->rel = table_open(table->relid, AccessShareLock);
+	if (table->nblocks > (BlockNumber) NBuffers / BIG_TABLE)
+		s->strategy = GetAccessStrategy(BAS_BULKREAD);
+	pgstat_count_heap_scan(s->rel);
+}
+
+void
+emk_tail_read(EmkTail *t, EmkTailPages *pages, const text *key, const text *value)
+{
+	Reading		s = {.tail = t, .from = pages->from, .key = key, .value = value, .snapshot = GetActiveSnapshot()};
+
+	s.work = AllocSetContextCreate(CurrentMemoryContext, "eventmkt tail properties", ALLOCSET_SMALL_SIZES);
+	while (!t->too_big)
+	{
+		uint32		piece = pg_atomic_fetch_add_u32(&pages->next, 1);
+		const EmkTailTable *table = pages->tables;
+		BlockNumber first;
+
+		if (piece >= pages->npieces)
+			break;
+		while (piece >= (table + 1)->first_piece)
+			table++;
+		first = (piece - table->first_piece) * pages->piece;
+		begin_table(&s, table);
+		read_pages(&s, first, Min(first + pages->piece, table->nblocks));
+	}
+	if (t->too_big)				/* the others need not go on */
+		pg_atomic_write_u32(&pages->next, pages->npieces);
+	end_table(&s);
+	MemoryContextDelete(s.work);
+}
+
+/* ---- which pages ---- */
 
 /* Does a partition end before `from`? Upper bounds are exclusive. Whatever is not plainly so is read. */
 static bool
@@ -201,312 +285,93 @@ is_past(Relation rel, PartitionDesc desc, int partition, TimestampTz from)
 	return false;
 }
 
-bool
-emk_tail_scan(EmkTail *t, TimestampTz from, const text *key, const text *value)
+/* Adds a table with the pages it has now: what comes later is of others, and the snapshot does not see it. */
+static bool
+add_table(EmkTailPages *p, Relation rel)
 {
-	Relation	rel = open_table("event");
-	Reading		s = {.tail = t, .from = from, .key = key, .value = value};
+	EmkTailTable *table = &p->tables[p->ntables];
+
+	if (!is_plain(rel))
+		return false;
+	PredicateLockRelation(rel, GetActiveSnapshot());
+	p->ntables++;
+	table->relid = RelationGetRelid(rel);
+	table->nblocks = RelationGetNumberOfBlocks(rel);
+	p->nblocks += table->nblocks;
+	return true;
+}
+
+static void
+cut_pieces(EmkTailPages *p)
+{
+	p->piece = (uint32) Max(Min(p->nblocks / MIN_PIECES, MAX_PIECE), 1);
+	for (uint32 i = 0; i < p->ntables; i++)
+	{
+		p->tables[i].first_piece = p->npieces;
+		p->npieces += (p->tables[i].nblocks + p->piece - 1) / p->piece;
+	}
+	p->tables[p->ntables].first_piece = PG_UINT32_MAX;
+}
+
+Size
+emk_tail_pages_size(uint32 ntables)
+{
+	return offsetof(EmkTailPages, tables) + (ntables + 1) * sizeof(EmkTailTable);
+}
+
+EmkTailPages *
+emk_tail_pages(TimestampTz from)
+{
+	Relation	rel = emk_tail_open("event");
+	PartitionDesc desc = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? RelationGetPartitionDesc(rel, true) : NULL;
+	EmkTailPages *p = palloc0(emk_tail_pages_size(desc ? desc->nparts : 1));
 	bool		plain = true;
 
-	s.work = AllocSetContextCreate(CurrentMemoryContext, "eventmkt tail properties", ALLOCSET_SMALL_SIZES);
-	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-	{
-		PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+	p->from = from;
+	pg_atomic_init_u32(&p->next, 0);
+	for (int i = 0; desc && i < desc->nparts && plain; i++)
+		if (!is_past(rel, desc, i, from))
+		{
+			Relation	part = table_open(desc->oids[i], AccessShareLock);
 
-		for (int i = 0; i < desc->nparts && plain; i++)
-			if (!is_past(rel, desc, i, from))
-			{
-				Relation	part = table_open(desc->oids[i], AccessShareLock);
-
-				plain = scan_table(&s, part);
-				table_close(part, NoLock);
-			}
-	}
-	else
-		plain = scan_table(&s, rel);
+			plain = add_table(p, part);
+			table_close(part, NoLock);
+		}
+	if (!desc)
+		plain = add_table(p, rel);
 	table_close(rel, NoLock);
-	MemoryContextDelete(s.work);
-	return plain;
+	cut_pieces(p);
+	return plain ? p : NULL;
 }
 
-/* ---- packed rows ---- */
+/* ---- small tables ---- */
 
-typedef struct Place
+bool
+emk_tail_first_row(const char *name, int ncolumns, const char *const *names, Datum *values, bool *isnull)
 {
-	uint64		prefix;			/* of the id, so that most are told apart without looking at it */
-	const char *id;
-	uint32		len;
-	uint32		profile;
-} Place;
+	Relation	rel = emk_tail_open(name);
+	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	bool		found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
 
-static inline uint64
-prefix_of(const char *id, uint32 len)
-{
-	uint64		w = 0;
-
-	memcpy(&w, id, Min(len, sizeof(w)));
-	return pg_ntoh64(w);
-}
-
-static inline int
-compare_places(const Place *a, const Place *b)
-{
-	int			c;
-
-	if (a->prefix != b->prefix)
-		return a->prefix < b->prefix ? -1 : 1;
-	c = memcmp(a->id, b->id, Min(a->len, b->len));
-	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
-}
-
-#define ST_SORT sort_places
-#define ST_ELEMENT_TYPE Place
-#define ST_COMPARE(a, b) compare_places(a, b)
-#define ST_CHECK_FOR_INTERRUPTS
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
-typedef struct Packed
-{
-	Relation	rel;
-	Relation	index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-	Buffer		map;
-	const Place *places;		/* in the order of ids */
-	uint32		nplaces;
-	bool	   *seen;			/* which of them have a row */
-} Packed;
-
-/* Does the snapshot see the row of an index entry? Of pages that all see, the entry is proof enough while its page is pinned. */
-static bool
-is_on_seen_page(Packed *p, ItemPointer tid)
-{
-	BlockNumber block = ItemPointerGetBlockNumber(tid);
-
-	if (!VM_ALL_VISIBLE(p->rel, block, &p->map))
-		return false;
-	PredicateLockPage(p->rel, block, GetActiveSnapshot());
-	return true;
-}
-
-static bool
-is_seen(Packed *p, ItemPointer tid)
-{
-	if (is_on_seen_page(p, tid))
-		return true;
-	if (!index_fetch_heap(p->scan, p->slot))
-		return false;
-	ExecClearTuple(p->slot);
-	return true;
-}
-
-/* A search for each of few profiles; they are sorted, so each finds its pages at hand. */
-static void
-search_each(Packed *p)
-{
-	uint32		longest = 0;
-	text	   *id;
-
-	for (uint32 i = 0; i < p->nplaces; i++)
-		longest = Max(longest, p->places[i].len);
-	id = palloc(VARHDRSZ + longest);
-	for (uint32 i = 0; i < p->nplaces; i++)
+	for (int i = 0; found && i < ncolumns; i++)
 	{
-		ScanKeyData key;
-		ItemPointer tid;
+		AttrNumber	att = get_attnum(RelationGetRelid(rel), names[i]);
+		Form_pg_attribute form;
 
-		if (i % ROWS_A_BREATH == 0)
-			CHECK_FOR_INTERRUPTS();
-		SET_VARSIZE(id, VARHDRSZ + p->places[i].len);
-		memcpy(VARDATA(id), p->places[i].id, p->places[i].len);
-		ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid, p->index->rd_indcollation[0], F_TEXTEQ,
-							   PointerGetDatum(id));
-		index_rescan(p->scan, &key, 1, NULL, 0);
-		while (!p->seen[i] && (tid = index_getnext_tid(p->scan, ForwardScanDirection)) != NULL)
-			p->seen[i] = is_seen(p, tid);
+		if (att == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column %s of table eventmkt_data.%s does not exist", names[i], name),
+					 errhint("Run eventmkt.init().")));
+		form = TupleDescAttr(RelationGetDescr(rel), att - 1);
+		values[i] = slot_getattr(slot, att, &isnull[i]);
+		if (!isnull[i])
+			values[i] = form->attlen == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(values[i])) :
+				datumCopy(values[i], form->attbyval, form->attlen);
 	}
-}
-
-/* ---- the whole index beside many profiles, leaf by leaf ---- */
-
-typedef struct Found
-{
-	uint32		place;
-	ItemPointerData tid;
-} Found;
-
-/* Is the entry at `offset` before (<0) the place, equal, or behind it? */
-static int
-compare_entry(Packed *p, Page page, OffsetNumber offset, const Place *place)
-{
-	IndexTuple	tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, offset));
-	bool		isnull;
-	Datum		d = index_getattr(tuple, 1, RelationGetDescr(p->index), &isnull);
-	text	   *id = DatumGetTextPP(d); /* a long one is compressed in the index */
-	Place		entry = {.id = VARDATA_ANY(id), .len = VARSIZE_ANY_EXHDR(id)};
-	int			c;
-
-	entry.prefix = prefix_of(entry.id, entry.len);
-	c = compare_places(&entry, place);
-	if ((Pointer) id != DatumGetPointer(d))
-		pfree(id);
-	return c;
-}
-
-/* The first entry from `low` on that is not before the place; `high` + 1 when there is none. Mostly it is near. */
-static OffsetNumber
-find_entry(Packed *p, Page page, OffsetNumber low, OffsetNumber high, const Place *place)
-{
-	OffsetNumber step = 8;
-	OffsetNumber end = high + 1;
-
-	while (low + step <= high)
-	{
-		if (compare_entry(p, page, low + step, place) >= 0)
-		{
-			end = low + step;
-			break;
-		}
-		low += step + 1;
-		step *= 2;
-	}
-	while (low < end)
-	{
-		OffsetNumber mid = low + (end - low) / 2;
-
-		if (compare_entry(p, page, mid, place) < 0)
-			low = mid + 1;
-		else
-			end = mid;
-	}
-	return low;
-}
-
-/* Which rows of a leaf are of places; *next: the first place that a later leaf may have an entry of. */
-static uint32
-match_leaf(Packed *p, Page page, Found *found, uint32 *next)
-{
-	BTPageOpaque opaque = BTPageGetOpaque(page);
-	OffsetNumber high = PageGetMaxOffsetNumber(page);
-	OffsetNumber at = P_FIRSTDATAKEY(opaque);
-	uint32		n = 0;
-
-	for (; *next < p->nplaces; (*next)++)
-	{
-		at = find_entry(p, page, at, high, &p->places[*next]);
-		/* of one id there may be several entries, some of rows that are gone, and they may go on in the next leaf */
-		for (; at <= high && compare_entry(p, page, at, &p->places[*next]) == 0; at++)
-		{
-			IndexTuple	tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, at));
-			int			rows = BTreeTupleIsPosting(tuple) ? BTreeTupleGetNPosting(tuple) : 1;
-
-			for (int i = 0; i < rows; i++)
-				found[n++] = (Found) {.place = *next,
-					.tid = BTreeTupleIsPosting(tuple) ? *BTreeTupleGetPostingN(tuple, i) : tuple->t_tid};
-		}
-		if (at > high)
-			break;
-	}
-	return n;
-}
-
-/*
- * Of most entries nothing is looked at: the places of a leaf are searched in it. It is read under its lock, and stays pinned until it is
- * known which of the rows found all see, as in any scan of an index alone; the others are looked at then. The way to the right is taken as
- * it was while the lock was held: what a split moves there later was met here.
- */
-static void
-walk_leaves(Packed *p)
-{
-	Found	   *found = palloc(MaxTIDsPerBTreePage * sizeof(Found));
-	IndexFetchTableData *rows = table_index_fetch_begin(p->rel);
-	Buffer		leaf = emk_bt_first_leaf(p->index, GetActiveSnapshot());
-	uint32		next = 0;
-
-	PredicateLockRelation(p->index, GetActiveSnapshot());
-	while (BufferIsValid(leaf))
-	{
-		Page		page = BufferGetPage(leaf);
-		BTPageOpaque opaque = BTPageGetOpaque(page);
-		BlockNumber right = P_RIGHTMOST(opaque) ? InvalidBlockNumber : opaque->btpo_next;
-		uint32		n = P_IGNORE(opaque) ? 0 : match_leaf(p, page, found, &next);
-
-		LockBuffer(leaf, BUFFER_LOCK_UNLOCK);
-		for (uint32 i = 0; i < n; i++)
-		{
-			bool	   *seen = &p->seen[found[i].place];
-
-			if (*seen)
-				continue;
-			*seen = is_on_seen_page(p, &found[i].tid);
-			if (!*seen)
-			{
-				bool		more = false;
-
-				*seen = table_index_fetch_tuple(rows, &found[i].tid, GetActiveSnapshot(), p->slot, &more, NULL);
-			}
-		}
-		ReleaseBuffer(leaf);
-		CHECK_FOR_INTERRUPTS();
-		leaf = right == InvalidBlockNumber || next >= p->nplaces ? InvalidBuffer : _bt_getbuf(p->index, right, BT_READ);
-	}
-	ExecClearTuple(p->slot);
-	table_index_fetch_end(rows);
-	pfree(found);
-}
-
-static Relation
-open_key(Relation rel)
-{
-	list_free(RelationGetIndexList(rel));
-	if (!OidIsValid(rel->rd_pkindex))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table eventmkt_data.%s has no primary key", RelationGetRelationName(rel)),
-				 errhint("Add it again: profile_id is the key.")));
-	return index_open(rel->rd_pkindex, AccessShareLock);
-}
-
-uint32 *
-emk_tail_unpacked(const EmkTailMap *m, uint32 *n)
-{
-	const EmkTailText *profiles = emk_tail_profiles(m);
-	Place	   *places = palloc_extended(Max(m->nprofiles, 1) * sizeof(Place), MCXT_ALLOC_HUGE);
-	uint32	   *missing = palloc_extended(Max(m->nprofiles, 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
-	Packed		p = {.rel = open_table("profile_timeline"), .map = InvalidBuffer, .places = places};
-
-	for (uint32 i = 0; i < m->nprofiles; i++)
-		if (profiles[i].n > 0 && profiles[i].flags == 0)
-		{
-			const char *id = emk_tail_texts(m) + profiles[i].offset;
-
-			places[p.nplaces++] = (Place) {.prefix = prefix_of(id, profiles[i].len), .id = id, .len = profiles[i].len, .profile = i};
-		}
-	sort_places(places, p.nplaces);
-	p.seen = palloc0(Max(p.nplaces, 1));
-	p.index = open_key(p.rel);
-	p.slot = table_slot_create(p.rel, NULL);
-	if (p.nplaces > RelationGetNumberOfBlocks(p.index) / LEAVES_A_SEARCH && p.index->rd_indcollation[0] == C_COLLATION_OID)
-		walk_leaves(&p);
-	else
-	{
-		p.scan = emk_index_beginscan(p.rel, p.index, GetActiveSnapshot(), 1);
-		p.scan->xs_want_itup = true;	/* keeps the leaf pinned, which is_on_seen_page() asks for */
-		search_each(&p);
-		index_endscan(p.scan);
-	}
-	if (BufferIsValid(p.map))
-		ReleaseBuffer(p.map);
-	ExecDropSingleTupleTableSlot(p.slot);
-	index_close(p.index, NoLock);
-	table_close(p.rel, NoLock);
-	*n = 0;
-	for (uint32 i = 0; i < p.nplaces; i++)
-		if (!p.seen[i])
-			missing[(*n)++] = places[i].profile;
-	pfree(places);
-	pfree(p.seen);
-	return missing;
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	table_close(rel, NoLock);
+	return found;
 }

@@ -40,7 +40,6 @@
 	"eventmkt.timeline(" e ".occurred_at, " e ".name, eventmkt.timeline_key(" e ".properties, " key "), " \
 	"eventmkt.timeline_value(" e ".properties, " value "))"
 
-static const char state_sql[] = "SELECT packed_to, key_property, value_property FROM eventmkt_data.timeline_state";
 static const char aliases_sql[] =
 "SELECT a.alias, a.profile_id FROM pg_catalog.unnest($1) i(id) JOIN eventmkt_data.alias a ON a.alias OPERATOR(pg_catalog.=) i.id";
 static const char marks_sql[] =
@@ -94,16 +93,14 @@ static const Oid ids_types[3] = {TEXTARRAYOID, TEXTOID, TEXTOID};
 static void
 read_state(State *s)
 {
-	*s = (State) {.args = {TimestampTzGetDatum(DT_NOBEGIN)}, .nulls = " nn", .kept = false};
-	if (run(state_sql, 0, NULL, NULL, NULL) == 0)
-		return;
-	for (int i = 0; i < 3; i++)
-	{
-		bool		isnull;
+	static const char *const columns[] = {"packed_to", "key_property", "value_property"};
+	bool		isnull[3];
 
-		s->args[i] = emk_spi_datum(0, i + 1, &isnull);
-		s->nulls[i] = isnull ? 'n' : ' ';
-	}
+	*s = (State) {.args = {TimestampTzGetDatum(DT_NOBEGIN)}, .nulls = " nn", .kept = false};
+	if (!emk_tail_first_row("timeline_state", lengthof(columns), columns, s->args, isnull))
+		return;
+	for (int i = 0; i < lengthof(columns); i++)
+		s->nulls[i] = isnull[i] ? 'n' : ' ';
 	s->kept = !TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(s->args[0]));
 }
 
@@ -119,16 +116,45 @@ hide(EmkTail *t, uint64 row, int col)
 		t->profiles.items[profile].flags |= EMK_TAIL_HIDDEN;
 }
 
-/* The ids of profiles with these flags, as text[]; *n of them */
+/* The id of the i-th profile of these, with its length and flags */
+typedef const char *(*GetId) (const void *profiles, uint32 i, int *len, int *flags);
+
+static const char *
+gathered_id(const void *profiles, uint32 i, int *len, int *flags)
+{
+	const EmkTail *t = profiles;
+
+	*len = t->profiles.items[i].len;
+	*flags = t->profiles.items[i].flags;
+	return t->texts.p + t->profiles.items[i].offset;
+}
+
+static const char *
+finished_id(const void *profiles, uint32 i, int *len, int *flags)
+{
+	const EmkTailPerson *p = &emk_tail_persons(profiles)[i];
+
+	*len = p->len;
+	*flags = p->flags;
+	return emk_tail_id(profiles, p);
+}
+
+/* The ids of those with these flags, as text[]; *n of them */
 static Datum
-ids_of(const EmkTailText *profiles, uint32 nprofiles, const char *texts, int flags, uint32 *n)
+ids_of(const void *profiles, uint32 nprofiles, GetId get, int wanted, uint32 *n)
 {
 	Datum	   *ids = palloc_extended(Max(nprofiles, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
 
 	*n = 0;
 	for (uint32 i = 0; i < nprofiles; i++)
-		if (profiles[i].flags == flags)
-			ids[(*n)++] = PointerGetDatum(cstring_to_text_with_len(texts + profiles[i].offset, profiles[i].len));
+	{
+		int			len;
+		int			flags;
+		const char *id = get(profiles, i, &len, &flags);
+
+		if (flags == wanted)
+			ids[(*n)++] = PointerGetDatum(cstring_to_text_with_len(id, len));
+	}
 	return emk_spi_array(ids, NULL, *n, TEXTOID);
 }
 
@@ -144,9 +170,9 @@ resolve(EmkTail *t)
 	uint64		found;
 	uint32	   *to;
 
-	if (t->profiles.n == 0 || run("SELECT FROM eventmkt_data.alias LIMIT 1", 0, NULL, NULL, NULL) == 0)
+	if (t->profiles.n == 0 || !emk_tail_first_row("alias", 0, NULL, NULL, NULL))
 		return;
-	arg = ids_of(t->profiles.items, t->profiles.n, t->texts.p, 0, &n);
+	arg = ids_of(t, t->profiles.n, gathered_id, 0, &n);
 	found = run(aliases_sql, 1, ids_types, &arg, NULL);
 	if (found == 0)
 		return;
@@ -178,28 +204,40 @@ name_of(const State *s, int arg)
 	return s->nulls[arg] == 'n' ? NULL : DatumGetTextPP(s->args[arg]);
 }
 
+/* Hides the profiles with a mark; false when they are too many. */
+static bool
+hide_marked(EmkTail *t, State *state)
+{
+	uint64		n;
+
+	if (!emk_tail_first_row("late_event", 0, NULL, NULL, NULL))
+		return true;
+	n = run(marks_sql, 1, state_types, state->args, NULL);
+	for (uint64 i = 0; i < n && n <= MAX_HIDDEN && !t->too_big; i++)
+	{
+		hide(t, i, 1);
+		hide(t, i, 2);
+	}
+	return n <= MAX_HIDDEN;
+}
+
 static EmkTailRef *
 gather(MemoryContext user, MemoryContext result)
 {
 	State		state;
 	EmkTail    *t = emk_tail_start(CurrentMemoryContext);
+	EmkTailPages *pages = NULL;
 	bool		whole = true;
 
 	read_state(&state);
 	if (state.kept)
-		whole = !emk_tail_scan(t, DatumGetTimestampTz(state.args[0]), name_of(&state, 1), name_of(&state, 2));
-	if (!whole && !t->too_big)
-		resolve(t);
-	if (!whole && !t->too_big)
+		pages = emk_tail_pages(DatumGetTimestampTz(state.args[0]));
+	if (pages)
 	{
-		uint64		n = run(marks_sql, 1, state_types, state.args, NULL);
-
-		whole = n > MAX_HIDDEN;
-		for (uint64 i = 0; i < n && !whole && !t->too_big; i++)
-		{
-			hide(t, i, 1);
-			hide(t, i, 2);
-		}
+		emk_tail_read_together(t, pages, name_of(&state, 1), name_of(&state, 2));
+		if (!t->too_big)
+			resolve(t);
+		whole = t->too_big || !hide_marked(t, &state);
 	}
 	MemoryContextSwitchTo(result);
 	return emk_tail_keep(t, whole || t->too_big, user);
@@ -247,17 +285,13 @@ emk_report_with_tail(PG_FUNCTION_ARGS)
 {
 	const EmkTailMap *m = emk_tail_map(PG_GETARG_DATUM(2));
 	text	   *id = PG_GETARG_TEXT_PP(1);
-	uint32		hash;
-	const EmkTailText *p;
+	const EmkTailPerson *p;
 	EmkLoose	loose;
 
 	if (m->whole)
 		PG_RETURN_NULL();
-	hash = emk_tail_hash(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
-	if (!emk_tail_may_have(m, hash))
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	p = emk_tail_find(m, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), hash);
-	if (p == NULL || (p->n == 0 && p->flags == 0))
+	p = emk_tail_find(m, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+	if (p == NULL)
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	if (p->flags & EMK_TAIL_HIDDEN)
 		PG_RETURN_NULL();
@@ -322,14 +356,14 @@ put_unpacked(ReturnSetInfo *rsinfo, const EmkTailMap *m)
 	before = MemoryContextSwitchTo(work);
 	for (uint32 i = 0; i < n; i++)
 	{
-		const EmkTailText *p = &emk_tail_profiles(m)[places[i]];
+		const EmkTailPerson *p = &emk_tail_persons(m)[places[i]];
 		EmkTimelineBuilder *b = emk_analytics_start_timeline();
 		EmkLoose	loose;
 
 		CHECK_FOR_INTERRUPTS();
 		emk_tail_loose(m, p, &loose);
 		emk_analytics_add_loose(b, &loose);
-		put_row(rsinfo, PointerGetDatum(cstring_to_text_with_len(emk_tail_texts(m) + p->offset, p->len)),
+		put_row(rsinfo, PointerGetDatum(cstring_to_text_with_len(emk_tail_id(m, p), p->len)),
 				PointerGetDatum(emk_analytics_finish_timeline(b)));
 		MemoryContextReset(work);
 	}
@@ -357,7 +391,7 @@ emk_report_tail_rows(PG_FUNCTION_ARGS)
 		uint32		n;
 
 		put_unpacked(rsinfo, m);
-		state.args[0] = ids_of(emk_tail_profiles(m), m->nprofiles, emk_tail_texts(m), EMK_TAIL_HIDDEN, &n);
+		state.args[0] = ids_of(m, m->npersons, finished_id, EMK_TAIL_HIDDEN, &n);
 		if (n > 0)
 			put_rows(rsinfo, hidden_sql, ids_types, state.args, state.nulls);
 	}
@@ -384,5 +418,5 @@ emk_report_tail_out(PG_FUNCTION_ARGS)
 {
 	const EmkTailMap *m = emk_tail_map(PG_GETARG_DATUM(0));
 
-	PG_RETURN_CSTRING(psprintf("(%u profiles, %u events)", m->nprofiles, m->nevents));
+	PG_RETURN_CSTRING(psprintf("(%u profiles, %u events)", m->npersons, m->nevents));
 }
