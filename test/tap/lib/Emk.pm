@@ -36,7 +36,7 @@ use Time::HiRes qw(time sleep);
 use Emk::Sink;
 
 our @EXPORT = qw(new_node start_sink create_endpoint wait_for wait_for_sql violations check_safety query_rows quote_literal
-	spread_endpoints healthy_holds make_certs sized slow in_time stop_all
+	spread_endpoints healthy_holds make_certs sized slow in_time lookup_threads stop_all
 	pause_points pause_at paused);
 
 my $test_dir = dirname(dirname(dirname(__FILE__)));
@@ -281,6 +281,18 @@ sub in_time
 
 	return Test::More::ok($took <= 3 * $limit && $took * (1 - $waited) <= $limit, sprintf('%s (%.2f s of %g%s)', $name, $took, $limit,
 		$waited ? sprintf(', %.0f %% of them waiting for a processor', 100 * $waited) : ''));
+}
+
+=head2 lookup_threads() → threads
+
+A worker that looks up names has no more threads than this. libcurl 8.20 and later asks for A and AAAA in a thread each.
+
+=cut
+
+sub lookup_threads
+{
+	my $version = `curl-config --vernum`;
+	return hex($version) < 0x081400 ? 64 : 129;
 }
 
 =head2 wait_for(CODE, SECONDS) → what CODE returned once it was true; false when the time is over
