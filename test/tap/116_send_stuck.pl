@@ -22,13 +22,16 @@ create_endpoint($node, 'good', $sink, '/ok/good');
 $sql->("SELECT eventmkt.create_rule('good', on_event => 'Good', send_to => 'good')");
 
 # 1. what a transaction claimed at birth and committed goes out, though the next transaction of the same turn fails
-$sql->("SELECT eventmkt.create_rule('bad', on_event => 'Bad', after => '100 ms', send_to => 'good')");
+$sql->("SELECT eventmkt.create_rule('bad', on_event => 'Bad', after => '10 minutes', send_to => 'good')");
 $sql->(q{CREATE FUNCTION public.fault() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
 	IF NEW.rule = 'bad' THEN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END IF;
 	PERFORM pg_catalog.pg_sleep(0.3); RETURN NEW; END$$;
 	CREATE TRIGGER fault BEFORE INSERT ON eventmkt_data.delivery FOR EACH ROW EXECUTE FUNCTION public.fault()});
 $sql->("SELECT eventmkt.track('b', 'Bad')");
-sleep 0.5;
+# due only once it waits: what is due when its event is taken fails with that batch, and with whatever else is in it
+ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.pending_trigger", 1, 30), 'the run that will fail waits');
+$sql->("SELECT eventmkt.advance_clock('10 minutes')");
+ok(wait_for(sub { slurp_file($node->logfile) =~ /a batch of due runs failed with SQLSTATE 53100/ }, 30), 'it fails');
 my $cpu = sub { my $pid = $_[0]; open my $f, '<', "/proc/$pid/stat" or return 0; my @s = split / /, (<$f> =~ s/.*\) //r); ($s[11] + $s[12]) / 100 };
 my $pid = $worker->();
 my $before = $cpu->($pid);
