@@ -101,13 +101,25 @@ emk_state_take(FunctionCallInfo fcinfo, EmkStateKind kind, int width, const void
 	return st;
 }
 
+#define PIECE	(4 * 1024 * 1024)
+
+void
+emk_state_copy(void *to, const void *from, Size size)
+{
+	for (Size done = 0; done < size; done += PIECE)
+	{
+		memcpy((char *) to + done, (const char *) from + done, Min(size - done, PIECE));
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /* Copies `used` bytes and clears the rest, in pieces, so that a large state can be cancelled in between. */
 static void
 copy_state(EmkState *to, const EmkState *from, Size used, Size size)
 {
 	for (Size done = 0; done < size;)
 	{
-		Size		piece = Min(size - done, 4 * 1024 * 1024);
+		Size		piece = Min(size - done, PIECE);
 		Size		copied = done < used ? Min(piece, used - done) : 0;
 
 		memcpy((char *) to + done, (const char *) from + done, copied);
@@ -190,7 +202,7 @@ emk_analytics_combine(PG_FUNCTION_ARGS)
 	{
 		char	   *end = emk_state_append(&a, b->used);
 
-		memcpy(end, emk_state_records(b), b->used);
+		emk_state_copy(end, emk_state_records(b), b->used);
 	}
 	PG_RETURN_POINTER(a);
 }

@@ -304,7 +304,7 @@ read_times(EmkState *st, int64 *n)
 		emk_state_malformed();
 	*n = emk_state_count(st);
 	at = palloc_extended(Max(*n, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
-	memcpy(at, emk_state_records(st), *n * sizeof(int64));
+	emk_state_copy(at, emk_state_records(st), *n * sizeof(int64));
 	emk_analytics_sort_int64(at, *n);
 	return at;
 }
@@ -520,7 +520,7 @@ emk_analytics_streak(PG_FUNCTION_ARGS)
 		emk_state_malformed();
 	memcpy(&grace, emk_state_params(st), sizeof(grace));
 	days = palloc_extended(st->used, MCXT_ALLOC_HUGE);
-	memcpy(days, emk_state_records(st), st->used);
+	emk_state_copy(days, emk_state_records(st), st->used);
 	n = emk_distinct_days(days, emk_state_count(st));
 	emk_analytics_find_streak(days, n, Max(grace, 0), &streak);
 	PG_RETURN_DATUM(emk_result_streak(fcinfo, &streak));

@@ -81,6 +81,8 @@ extern EmkState *emk_state_take(FunctionCallInfo fcinfo, EmkStateKind kind, int 
 								uint32 nparams);
 /* Room for a record at the end of the log, counted as used; *st may move. */
 extern char *emk_state_append(EmkState **st, uint32 bytes);
+/* memcpy() of records; a large one can be cancelled in between. */
+extern void emk_state_copy(void *to, const void *from, Size size);
 /* Argument 0 of a final function, checked, not to be written to; NULL for no rows. */
 extern EmkState *emk_state_view(FunctionCallInfo fcinfo, EmkStateKind kind);
 /* ERROR 22P03: the bytes are no state of ours. */

@@ -12,6 +12,32 @@
 #define CLOSES	2
 #define NEVER	PG_INT64_MAX		/* no such event follows; times are always below */
 
+/* How many of n ascending times lie before t: mostly nearly all. */
+static int64
+count_before(const int64 *times, int64 n, int64 t)
+{
+	int64		high = n;		/* from here on none does */
+	int64		low;
+	int64		step = 1;
+
+	while (high >= step && times[high - step] >= t)
+	{
+		high -= step;
+		step *= 2;
+	}
+	low = high >= step ? high - step + 1 : 0;
+	while (low < high)
+	{
+		int64		mid = low + (high - low) / 2;
+
+		if (times[mid] < t)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
 /*
  * One run of marks, backwards, a time after the other. An opening at t is closed by a closing in [t, t + within]. A mark that is
  * both (any order after an order) repeats an opening of its own time and closes those before it. `general`, ascending, are
@@ -46,8 +72,7 @@ find_in_run(const EmkMark *marks, int64 n, const int64 *general, int64 ngeneral,
 			if ((i & 0xffff) == 0)
 				CHECK_FOR_INTERRUPTS();
 		}
-		while (g > 0 && general[g - 1] >= t)
-			g--;
+		g = count_before(general, g, t);
 		if (opens)
 		{
 			closed |= next_closing != NEVER && next_closing <= until;
@@ -70,7 +95,11 @@ emk_analytics_find_abandoned(const EmkMark *marks, int64 n, int64 within, bool d
 	int64		count = find_in_run(marks, n, NULL, 0, within, debounce, found);
 
 	for (int64 i = 0; i < count; i++)
+	{
 		out[i] = found[count - 1 - i].at;
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
 	pfree(found);
 	return count;
 }
@@ -100,18 +129,24 @@ emk_analytics_find_abandoned_keys(const EmkMark *marks, int64 n, int64 within, b
 	int64		i = 0;
 
 	CHECK_FOR_INTERRUPTS();
-	while (i < n && marks[i].key == 0)
-		i++;
+	for (; i < n && marks[i].key == 0; i++)
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
 	general = palloc_extended(Max(i, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
 	for (int64 k = 0; k < i; k++)
+	{
 		if (marks[k].mask & CLOSES)
 			general[ngeneral++] = marks[k].at;
+		if ((k & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
 	while (i < n)
 	{
 		int64		first = i;
 
-		while (i < n && marks[i].key == marks[first].key)
-			i++;
+		for (; i < n && marks[i].key == marks[first].key; i++)
+			if ((i & 0xffff) == 0)
+				CHECK_FOR_INTERRUPTS();
 		found += find_in_run(marks + first, i - first, general, ngeneral, within, debounce, out + found);
 	}
 	sort_found(out, found);
