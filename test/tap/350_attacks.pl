@@ -17,7 +17,7 @@ sub root { return $node->safe_psql('postgres', "SET client_min_messages = error;
 sub as
 {
 	my ($role, $sql, $db) = @_;
-	my ($rc, $out, $err) = $node->psql($db // 'postgres', "SET client_min_messages = error; $sql", extra_params => [ '-v', 'VERBOSITY=verbose', '-U', $role ], timeout => 60);
+	my ($rc, $out, $err) = $node->psql($db // 'postgres', "SET client_min_messages = error; $sql", extra_params => [ '-v', 'VERBOSITY=verbose', '-U', $role ], timeout => 60 * slow());
 	return $err =~ /(?:ERROR|FATAL):\s+([0-9A-Z]{5}):/ ? $1 : "ok $out";
 }
 
@@ -165,7 +165,7 @@ unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC|TRAP/, 'nothing
 $node->stop;
 my ($out, $err) = ('', '');
 my $in = "SELECT eventmkt.track('single', 'E')\nSELECT eventmkt.run_due()\nSELECT eventmkt.start_worker()\nSELECT eventmkt.clock()\n";
-IPC::Run::run([ $node->installed_command('postgres'), '--single', '-D', $node->data_dir, 'postgres' ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(60));
+IPC::Run::run([ $node->installed_command('postgres'), '--single', '-D', $node->data_dir, 'postgres' ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(60 * slow()));
 is($?, 0, 'A44: single-user mode with the library preloaded ends as it should');
 like($out, qr/clock\s*=/, 'A44: and answers');
 unlike("$out$err", qr/PANIC|TRAP/, 'A44: without a crash');
