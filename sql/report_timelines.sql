@@ -177,6 +177,33 @@ CREATE FUNCTION shape(q text) RETURNS SETOF text LANGUAGE plpgsql AS $$ DECLARE 
 	RETURN QUERY SELECT substring(line FROM '(?:Gather|Partial Aggregate|Parallel Append|Parallel Seq Scan|Function Scan)') WHERE line ~ '->'; END LOOP; END $$;
 SELECT string_agg(node, ' > ') FROM shape('SELECT count(*) FROM eventmkt_bi.profile_timelines WHERE eventmkt.funnel(t, ''10 days'', ''view'', ''buy'') > 0') node;
 ROLLBACK;
+-- helpers gather all of it: names, keys and values that each met in an order of its own, rows of this transaction; then nobody helps
+BEGIN;
+SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL parallel_leader_participation = off;
+SELECT count(eventmkt.track('p' || i % 50, 'name ' || i % 7, jsonb_build_object('cart_id', 'c' || i % 11, 'amount', i))) FROM generate_series(1, 1500) i;
+SELECT count(*) FROM wrong;
+SELECT sum(eventmkt.count(t)) = (SELECT count(*) FROM eventmkt_data.event) AS same FROM eventmkt_bi.profile_timelines;
+SET LOCAL max_parallel_workers = 0;
+SELECT count(*) FROM wrong;
+ROLLBACK;
+-- a partition of a DBA with dead rows of before a column was NOT NULL, and one with columns that were added with a default
+CREATE PROCEDURE make_part(tab text, year int) LANGUAGE plpgsql AS $$ BEGIN
+	EXECUTE format('ALTER TABLE eventmkt_data.%I ALTER COLUMN properties SET NOT NULL, OWNER TO eventmkt', tab);
+	EXECUTE format('ALTER TABLE eventmkt_data.event ATTACH PARTITION eventmkt_data.%I FOR VALUES FROM (%L) TO (%L)', tab, year || '-01-01', year + 1 || '-01-01'); END $$;
+BEGIN;
+CREATE TABLE eventmkt_data.mine (LIKE eventmkt_data.event); ALTER TABLE eventmkt_data.mine ALTER properties DROP NOT NULL;
+INSERT INTO eventmkt_data.mine SELECT i, 'user-' || 1000 + i, 'view', NULL, '2041-03-03 03:03:03.030303'::timestamptz + i * interval '1.234567 s', '2041-03-03', NULL, NULL, 0, NULL FROM generate_series(1, 5000) i;
+UPDATE eventmkt_data.mine SET properties = '{}';
+CALL make_part('mine', 2041);
+SELECT sum(eventmkt.count(t)) - (SELECT count(*) FROM eventmkt_data.event) AS more FROM eventmkt_bi.profile_timelines;
+CREATE TABLE eventmkt_data.mine2 (event_id bigint NOT NULL, profile_id text COLLATE "C" NOT NULL);
+INSERT INTO eventmkt_data.mine2 SELECT 100000 + i, 'user-' || i FROM generate_series(1, 100) i;
+ALTER TABLE eventmkt_data.mine2 ADD name text COLLATE "C" NOT NULL DEFAULT 'view', ADD properties jsonb DEFAULT '{}', ADD occurred_at timestamptz NOT NULL DEFAULT '2042-05-05',
+	ADD received_at timestamptz NOT NULL DEFAULT '2042-05-05', ADD message_id text COLLATE "C", ADD anonymous_id text COLLATE "C", ADD depth smallint NOT NULL DEFAULT 0, ADD conflict_of bigint;
+CALL make_part('mine2', 2042);
+SELECT sum(eventmkt.count(t)) - (SELECT count(*) FROM eventmkt_data.event) AS more, count(*) FILTER (WHERE profile_id LIKE 'user-%') AS people FROM eventmkt_bi.profile_timelines;
+ROLLBACK;
 -- a cursor sees what there was when it was opened
 BEGIN;
 DECLARE c CURSOR FOR SELECT sum(eventmkt.count(t)) OVER () - (SELECT count(*) FROM eventmkt_data.event) AS more FROM eventmkt_bi.profile_timelines;

@@ -16,6 +16,13 @@
 #define emk_wait_event_set_create(n)	CreateWaitEventSet(NULL, (n))
 #endif
 
+/* a page that is read without the server's scan: old_snapshot_threshold is gone in 17 */
+#if PG_VERSION_NUM < 170000
+#define emk_test_old_snapshot(snapshot, rel, page)	TestForOldSnapshot((snapshot), (rel), (page))
+#else
+#define emk_test_old_snapshot(snapshot, rel, page)	((void) 0)
+#endif
+
 /* the number of our PGPROC: kept in shared memory in place of a pointer */
 #if PG_VERSION_NUM < 170000
 #define EMK_MY_PROCNO	(MyProc->pgprocno)

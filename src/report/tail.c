@@ -11,6 +11,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#define INTERRUPT_EVERY	65536	/* items that are put together without a look whether to stop */
+
 EmkTail *
 emk_tail_start(MemoryContext context)
 {
@@ -197,7 +199,7 @@ emk_tail_add(EmkTail *t, const char *id, int idlen, const char *name, int namele
 
 struct EmkTailPart
 {
-	Size		size;			/* the size of this header is part of it: a process of another library would not match */
+	Size		size;
 	uint32		nprofiles;
 	uint32		nnames;
 	uint32		nevents;
@@ -246,7 +248,11 @@ number_all(EmkTail *t, EmkTailTexts *x, const EmkTailText *items, uint32 n, cons
 	uint32	   *numbers = MemoryContextAllocHuge(t->context, Max(n, 1) * sizeof(uint32));
 
 	for (uint32 i = 0; i < n; i++)
+	{
+		if (i % INTERRUPT_EVERY == 0)
+			CHECK_FOR_INTERRUPTS();
 		numbers[i] = number_hashed(t, x, texts + items[i].offset, items[i].len, items[i].hash);
+	}
 	return numbers;
 }
 
@@ -260,20 +266,26 @@ emk_tail_add_part(EmkTail *t, const EmkTailPart *part)
 	uint32	   *profile;
 	uint32	   *name;
 
-	if (t->too_big || part->size + emk_tail_part_size(t) > EMK_MAX_TAIL_BYTES || t->names.n + part->nnames > PG_UINT16_MAX)
+	if (t->too_big || part->size + emk_tail_part_size(t) > EMK_MAX_TAIL_BYTES)
 	{
 		emk_tail_give_up(t);
 		return;
 	}
 	profile = number_all(t, &t->profiles, profiles, part->nprofiles, texts);
 	name = number_all(t, &t->names, names, part->nnames, texts);
-	CHECK_FOR_INTERRUPTS();
+	if (t->names.n > PG_UINT16_MAX + 1)
+	{
+		emk_tail_give_up(t);
+		return;
+	}
 	if (part->extras > 0)
 		memcpy(more_bytes(t, &t->extras, part->extras), texts + part->texts, part->extras);
 	for (uint32 i = 0; i < part->nevents; i++)
 	{
 		EmkTailEvent *e = next_event(t);
 
+		if (i % INTERRUPT_EVERY == 0)
+			CHECK_FOR_INTERRUPTS();
 		*e = part->events[i];
 		e->profile = profile[e->profile];
 		e->name = name[e->name];

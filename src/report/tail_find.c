@@ -35,20 +35,22 @@ static bool last_page_ahead;	/* it was looked at as a whole */
 
 /* The hash of a row's first column, a short text; false where it is no such. */
 static bool
-hash_of_row(const char *page, ItemId item, uint32 *hash)
+hash_of_row(const char *page, ItemIdData item, uint32 *hash)
 {
-	Size		at = ItemIdGetOffset(item);
+	Size		at = ItemIdGetOffset(&item);
 	const char *id;
+	char		head;			/* read once: the page is not locked */
 
-	if (!ItemIdIsNormal(item) || at + SizeofHeapTupleHeader > BLCKSZ)
+	if (!ItemIdIsNormal(&item) || at + SizeofHeapTupleHeader > BLCKSZ)
 		return false;
 	at += ((const HeapTupleHeaderData *) (page + at))->t_hoff;
 	if (at >= BLCKSZ)
 		return false;
 	id = page + at;
-	if (!VARATT_IS_SHORT(id) || VARATT_IS_EXTERNAL(id) || at + VARSIZE_SHORT(id) > BLCKSZ)
+	head = *(const volatile char *) id;
+	if (!VARATT_IS_SHORT(&head) || VARATT_IS_EXTERNAL(&head) || at + VARSIZE_SHORT(&head) > BLCKSZ)
 		return false;
-	*hash = emk_tail_hash(VARDATA_SHORT(id), VARSIZE_SHORT(id) - VARHDRSZ_SHORT);
+	*hash = emk_tail_hash(VARDATA_SHORT(id), VARSIZE_SHORT(&head) - VARHDRSZ_SHORT);
 	return true;
 }
 
@@ -66,7 +68,7 @@ look_ahead(const EmkTailMap *m, char *page)
 	for (OffsetNumber i = FirstOffsetNumber; i <= last; i++)
 		SEND_FOR(page + ItemIdGetOffset(PageGetItemId((Page) page, i)));
 	for (OffsetNumber i = FirstOffsetNumber; i <= last; i++)
-		if (hash_of_row(page, PageGetItemId((Page) page, i), &hashes[n]))
+		if (hash_of_row(page, *PageGetItemId((Page) page, i), &hashes[n]))
 		{
 			SEND_FOR(&filter[hashes[n] & m->filter_mask]);
 			n++;
@@ -107,7 +109,7 @@ look_up(const EmkTailMap *m, const char *id, int len, uint32 hash)
 const EmkTailPerson *
 emk_tail_find(const EmkTailMap *m, const char *id, int len)
 {
-	Size		page = (Size) (id - BufferBlocks) / BLCKSZ;
+	Size		page = ((uintptr_t) id - (uintptr_t) BufferBlocks) / BLCKSZ;
 	const EmkTailPerson *p = NULL;
 	uint32		hash;
 

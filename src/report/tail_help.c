@@ -4,7 +4,8 @@
  *
  * A question's own helpers do not exist yet when its tail is gathered, so these are others, for this alone. They take pieces of pages
  * as the leader does and leave what they gathered in shared memory; the leader adds it to its own. A helper that comes late finds
- * nothing left to do, one that does not come is not missed.
+ * nothing left to do, one that does not come is not missed. Where there is no shared memory for what it gathered, the question fails, as
+ * it would for its own processes.
  */
 #include "postgres.h"
 
@@ -13,6 +14,7 @@
 #include "base/base.h"
 #include "miscadmin.h"
 #include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
 #include "optimizer/paths.h"
 #include "report/tail.h"
 #include "storage/lwlock.h"
@@ -51,8 +53,8 @@ wanted_helpers(const EmkTailPages *pages)
 	/* of how many pages on a helper is worth its start, some milliseconds */
 	uint64		enough = Max((uint64) min_parallel_table_scan_size * 2, 1);
 
-	/* in parallel mode the question has, or may get, helpers of its own */
-	if (!IsInParallelMode() || IsParallelWorker())
+	/* a question of one process has no use for helpers; one whose own have begun has them already */
+	if (!IsInParallelMode() || IsParallelWorker() || ParallelContextActive())
 		return 0;
 	return Min(max_parallel_workers_per_gather, (int) Min(pages->nblocks / enough, MAX_HELPERS));
 }
@@ -125,8 +127,10 @@ read_with(int nhelpers, EmkTail *t, const EmkTailPages *pages, const text *key, 
 		area = dsa_create_in_place(place, AREA_BYTES, LWTRANCHE_PARALLEL_QUERY_DSA, pcxt->seg);
 		LaunchParallelWorkers(pcxt);
 	}
-	emk_tail_read(t, shared, key, value);
+	if (parallel_leader_participation)
+		emk_tail_read(t, shared, key, value);
 	WaitForParallelWorkersToFinish(pcxt);
+	emk_tail_read(t, shared, key, value);	/* what nobody took */
 	if (area)
 	{
 		add_parts(t, w, pcxt->nworkers_launched, area);

@@ -234,8 +234,10 @@ walk_leaves(Packed *p)
 		Page		page = BufferGetPage(leaf);
 		BTPageOpaque opaque = BTPageGetOpaque(page);
 		BlockNumber right = P_RIGHTMOST(opaque) ? InvalidBlockNumber : opaque->btpo_next;
-		uint32		n = P_IGNORE(opaque) ? 0 : match_leaf(p, page, found, &next);
+		uint32		n;
 
+		emk_test_old_snapshot(GetActiveSnapshot(), p->index, page);
+		n = P_IGNORE(opaque) ? 0 : match_leaf(p, page, found, &next);
 		LockBuffer(leaf, BUFFER_LOCK_UNLOCK);
 		for (uint32 i = 0; i < n; i++)
 		{

@@ -92,11 +92,22 @@ is_plain(Relation rel)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || !att->attnotnull || att->atttypid != columns[i].type ||
+		/* atthasmissing: added with a constant default, which rows of before do not hold */
+		if (att->attisdropped || att->atthasmissing || !att->attnotnull || att->atttypid != columns[i].type ||
 			strcmp(NameStr(att->attname), columns[i].name) != 0)
 			return false;
 	}
 	return true;
+}
+
+/* Does a row hold all of them? One of before a column was NOT NULL need not; only an old snapshot sees it, if any does. */
+static inline bool
+is_whole(HeapTupleHeader row)
+{
+	const bits8 all = (1 << lengthof(columns)) - 1;
+
+	return HeapTupleHeaderGetNatts(row) >= lengthof(columns) &&
+		((row->t_infomask & HEAP_HASNULL) == 0 || (row->t_bits[0] & all) == all);
 }
 
 static inline const char *
@@ -164,6 +175,7 @@ look_at_page(const Reading *s, Buffer buffer, BlockNumber block, Row *rows)
 	int			n = 0;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	emk_test_old_snapshot(s->snapshot, s->rel, page);
 	last = PageGetMaxOffsetNumber(page);
 	all_seen = PageIsAllVisible(page) && !s->snapshot->takenDuringRecovery;
 	for (OffsetNumber i = FirstOffsetNumber; i <= last; i++)
@@ -171,6 +183,7 @@ look_at_page(const Reading *s, Buffer buffer, BlockNumber block, Row *rows)
 		ItemId		item = PageGetItemId(page, i);
 		HeapTupleData tuple;
 		bool		seen = all_seen;
+		bool		whole;
 
 #ifdef __GNUC__
 		if (i + ROWS_AHEAD <= last)
@@ -180,16 +193,22 @@ look_at_page(const Reading *s, Buffer buffer, BlockNumber block, Row *rows)
 		if (!ItemIdIsNormal(item))
 			continue;
 		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
-		read_row(tuple.t_data, &rows[n]);
-		if (rows[n].at < s->from || TIMESTAMP_NOT_FINITE(rows[n].at))
-			continue;
+		whole = is_whole(tuple.t_data);
+		if (whole)
+		{
+			read_row(tuple.t_data, &rows[n]);
+			if (rows[n].at < s->from || TIMESTAMP_NOT_FINITE(rows[n].at))
+				continue;
+		}
 		tuple.t_len = ItemIdGetLength(item);
 		tuple.t_tableOid = RelationGetRelid(s->rel);
 		ItemPointerSet(&tuple.t_self, block, i);
 		if (!seen)
 			seen = HeapTupleSatisfiesVisibility(&tuple, s->snapshot, buffer);
 		HeapCheckForSerializableConflictOut(seen, s->rel, &tuple, buffer, s->snapshot);
-		n += seen;
+		if (seen && !whole)
+			emk_tail_give_up(s->tail);
+		n += seen && whole;
 	}
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return n;
