@@ -4,7 +4,8 @@
  *   the very start was decided                      → nothing, whatever the rule is
  *   inactivity: one at or after it was              → nothing
  *   a count: an edge at or after it was decided, or waits, and the count was not reached anew between the two → nothing; it is that
- *            edge, moved by a late event. Else it has a run of its own, if what follows does not say otherwise
+ *            edge, moved by a late event. The count is not reached at it any more: another pass has moved it to an event before, which
+ *            it had not seen, and decided that → nothing. Else it has a run of its own, if what follows does not say otherwise
  *   debounce: another start followed it in its delay → nothing; else it had been nobody's yet, and has a run of its own
  *   ignore, replace: it lies within the series that was decided, or that series begins within its delay → nothing
  *
@@ -112,7 +113,7 @@ belongs(EmkTake *t, const EmkRun *run, const EmkRule *rule, const Known *k)
 		return true;
 	if (rule->lapse)
 		return k->later != DT_NOEND;
-	if (rule->at_least > 1 && is_moved(t, run, rule, k->later))
+	if (rule->at_least > 1 && (is_moved(t, run, rule, k->later) || !emk_trigger_is_edge(rule, run)))
 		return true;
 	if (!emk_trigger_debounces(rule))
 		return k->series != DT_NOBEGIN && rule->on_repeat != EMK_REPEAT_PARALLEL;

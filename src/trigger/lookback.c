@@ -420,6 +420,20 @@ emk_trigger_is_followed(const EmkRule *rule, const EmkRun *run, TimestampTz to)
 	return false;
 }
 
+bool
+emk_trigger_is_edge(const EmkRule *rule, const EmkRun *run)
+{
+	TimestampTz from = rule->within ? emk_clock_subtract(run->started_at, rule->within) : DT_NOBEGIN;
+	TimestampTz complete_to;
+	EmkItem    *edges;
+	int			n = find_edges(NULL, rule, run->profile_id, run->key, NULL, from, run->started_at, &edges, &complete_to);
+
+	for (int i = 0; i < n; i++)
+		if (edges[i].occurred_at == run->started_at)
+			return true;
+	return complete_to < run->started_at;	/* too long a history to tell */
+}
+
 TimestampTz
 emk_trigger_next_edge(const EmkRule *rule, const EmkRun *run, TimestampTz to)
 {

@@ -75,6 +75,8 @@ extern bool emk_trigger_next_start(EmkHistory *history, const EmkRule *rule, con
 extern bool emk_trigger_was_cancelled(const EmkRule *rule, const EmkRun *run, EmkItem *out, bool *key_absent);
 /* does a starting event follow the run's, in event order, at `to` at the latest? From the tables; not for counts */
 extern bool emk_trigger_is_followed(const EmkRule *rule, const EmkRun *run, TimestampTz to);
+/* is the count still reached at the run's start, by what is committed now? From the tables */
+extern bool emk_trigger_is_edge(const EmkRule *rule, const EmkRun *run);
 /* when a count is reached next after the run's start, at `to` at the latest; DT_NOEND: it is not. From the tables */
 extern TimestampTz emk_trigger_next_edge(const EmkRule *rule, const EmkRun *run, TimestampTz to);
 

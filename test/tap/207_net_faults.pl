@@ -100,7 +100,7 @@ sub run_profiles
 		my %wire = $p->{link}->counts;
 		is(scalar keys %$ids, $n, "$key: $p->{what}: each id arrived");
 		# beside other work more is under way when a link goes
-		cmp_ok($double, '<=', $p->{double} ? $n : $n / 100 * slow() * (1 + 4 * pressure()), "$key: few arrived twice");
+		cmp_ok($double, '<=', $p->{double} ? $n : $n / 100 * slow() * (1 + 4 * Emk::pressure()), "$key: few arrived twice");
 		in_time($recovered eq '' ? 99 : $recovered, 10, "$key: the rate is back");
 		cmp_ok($wire{lost} + $wire{reset} + $wire{twice} + $tries, '>', 0, "$key: there was a fault");
 		note "figure: $key: $p->{what}: $n messages, $double twice, $tries tries without an answer, back after $recovered s, slowest $slowest s; wire: ",
