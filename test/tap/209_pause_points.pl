@@ -39,6 +39,8 @@ $node->safe_psql('postgres', "SET client_min_messages = error;
 	SELECT eventmkt.create_rule('bad', on_event => 'Bad', send_to => 'bad');
 	SELECT eventmkt.create_segment('active', on_event => 'Now', within => '1 second');
 	SELECT eventmkt.track_segment('active');
+	SELECT eventmkt.create_segment('seen', on_event => 'Seen', within => '1 second');
+	SELECT eventmkt.track_segment('seen');
 	SELECT eventmkt.keep_timelines();
 	SET eventmkt.fire = off;
 	SELECT count(eventmkt.track('old' || i % 5, 'Old', '{}', eventmkt.clock() - i * interval '1 hour')) FROM generate_series(30, 300) i");
@@ -49,6 +51,8 @@ my %lead = (
 	aliases_moved => sub { $n++; try_sql("SELECT eventmkt.track(NULL, 'Seen', anonymous_id => 'anon$n'); SELECT eventmkt.identify('person$n', '{\"a\": 1}', 'anon$n')") },
 	erased => sub { $n++; try_sql("SELECT eventmkt.track('gone$n', 'Seen'); SELECT count(*) FROM eventmkt.erase('gone$n')") },
 	page_scrubbed => sub { $n++; try_sql("SELECT eventmkt.track('gone$n', 'Seen'); SELECT count(*) FROM eventmkt.erase('gone$n')") if $n % 20 == 0; try_sql('SELECT eventmkt.finish_erasures()'); try_sql('SELECT eventmkt.scrub_erased()') },
+	# on a fast machine the clients' people are active all the time
+	membership_changed => sub { $n++; try_sql("SELECT eventmkt.track('member$n', 'Seen')"); sleep 0.2 },
 	partition_made => sub { $n++; try_sql("SELECT eventmkt.make_partitions('2040-01-01'::timestamptz + $n * interval '1 week', '2040-01-02'::timestamptz + $n * interval '1 week')") },
 	day_packed => sub { $n++; try_sql("SELECT eventmkt.keep_timelines('k$n'); SELECT eventmkt.pack_timelines(1); SELECT eventmkt.pack_timelines(1)") },
 	drain => sub { try_sql('SELECT eventmkt.stop_worker()'); try_sql('SELECT eventmkt.start_worker()') },
