@@ -68,7 +68,9 @@ sub kill_postmaster
 	my $took = time - $start;
 	in_time($took, 1, "$what: the worker has ended within a second");
 	$slowest = $took if $took > ($slowest // 0);
-	my $requests = $sink->stats->{requests};
+	# what it had sent is still being read
+	my $requests = -1;
+	wait_for(sub { my $before = $requests; $requests = $sink->stats->{requests}; sleep 0.3; return $requests == $before }, 10);
 	sleep 0.3;
 	is($sink->stats->{requests}, $requests, "$what: and is silent");
 	# those who serve a client end when they next look; a new server waits for them
