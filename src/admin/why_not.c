@@ -189,6 +189,14 @@ look_at_endpoint(EmkWhy *why)
 		emk_why_add(why, 0, "endpoint", "ok", psprintf("endpoint \"%s\"", name), 0, NULL);
 }
 
+/* Is anything stored of one of these ids? */
+static bool
+is_known(Datum ids)
+{
+	emk_spi_run(&known_plan, &ids, NULL, true, 0);
+	return emk_spi_bool(0, 1, false);
+}
+
 static void
 look_at_profile(EmkWhy *why, const char *user_id)
 {
@@ -196,7 +204,6 @@ look_at_profile(EmkWhy *why, const char *user_id)
 	Datum	   *datums;
 	StringInfoData json;
 	bool		alias;
-	bool		known;
 
 	why->profile_id = pstrdup(emk_profile_resolve(user_id));
 	emk_profile_ids(&why->profile_id, 1, &ids);
@@ -210,12 +217,10 @@ look_at_profile(EmkWhy *why, const char *user_id)
 	why->ids = emk_spi_array(datums, NULL, ids.n, TEXTOID);
 	why->traits = emk_profile_traits(why->profile_id);
 	alias = strcmp(user_id, why->profile_id) != 0;
-	emk_spi_run(&known_plan, &why->ids, NULL, true, 0);
-	known = alias || ids.n > 1 || emk_spi_bool(0, 1, false);
 	if (emk_profile_is_erased(user_id))
 		emk_why_add(why, 97, "profile", "erased",
 					"this person was erased: nothing is stored of them, see eventmkt.unerase()", 0, json.data);
-	else if (!known)
+	else if (!alias && ids.n == 1 && !is_known(why->ids))
 		emk_why_add(why, 77, "profile", "unknown", "nothing is stored of this id: no event, no trait, no alias", 0, json.data);
 	else
 		emk_why_add(why, 0, "profile", alias ? "alias" : "found", NULL, 0, json.data);

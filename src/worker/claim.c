@@ -211,7 +211,7 @@ ask(EmkSend **sends, EmkGateRun *runs, int n, TimestampTz now)
 		for (int k = 0; k < nasked; k++)
 		{
 			asked[k] = runs[which[k]];
-			if (ask_guarded(&asked[k], 1, now))
+			if (nasked > 1 && ask_guarded(&asked[k], 1, now))
 				continue;
 			asked[k] = runs[which[k]];
 			asked[k].verdict = EMK_HOLD;
@@ -332,12 +332,12 @@ move_unborn(void *arg)
 }
 
 void
-emk_claim_unborn(EmkPeer **peers, int n, int64 step, TimestampTz now)
+emk_claim_unborn(EmkPeer **peers, int n, TimestampTz now)
 {
-	Interval	iv = {.time = step};
+	Interval	iv = {.time = EMK_CLOCK_STEP};
 	Datum		args[4] = {peer_array(peers, n), TimestampTzGetDatum(now), IntervalPGetDatum(&iv), Int16GetDatum(emk_setting_node())};
 
-	if (emk_outbox_lead() > step)	/* else there is none such: ids rise, and are by the same clock */
+	if (emk_outbox_lead() > EMK_CLOCK_STEP)	/* else there is none such: ids rise, and are by the same clock */
 		(void) guarded(move_unborn, args);
 }
 

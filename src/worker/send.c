@@ -507,7 +507,7 @@ clock_was_set_back(int64 back, int64 lead, TimestampTz now)
 {
 	/* first: what it moves is not moved once more below */
 	if (clock_lead == 0 && emk_peer_count > 0)
-		emk_claim_unborn(emk_peers, emk_peer_count, EMK_CLOCK_STEP, now);
+		emk_claim_unborn(emk_peers, emk_peer_count, now);
 	for (int i = 0; i < emk_peer_count; i++)
 	{
 		EmkPeer    *p = emk_peers[i];

@@ -159,8 +159,8 @@ extern int	emk_claim_ready(EmkPeer **peers, const int *limits, int n, int total,
 extern void emk_claim_orphans(TimestampTz now);
 /* The wall clock was set back by so many microseconds: what waits at these endpoints comes nearer by as much; false after an ERROR. */
 extern bool emk_claim_clock_back(EmkPeer **peers, int n, int64 by, TimestampTz now);
-/* … before this worker came: what was made more than `step` after now waits as if it had been made now. */
-extern void emk_claim_unborn(EmkPeer **peers, int n, int64 step, TimestampTz now);
+/* … before this worker came: what was made more than EMK_CLOCK_STEP after now waits as if it had been made now. */
+extern void emk_claim_unborn(EmkPeer **peers, int n, TimestampTz now);
 /* Of n deliveries each that `ended` lets the next of its person go, where its endpoint is ordered. */
 extern void emk_claim_advance(EmkSend **sends, const bool *ended, int n, TimestampTz now);
 

@@ -75,13 +75,23 @@ create_endpoint($node, 'again', $sink, '/fail-first/1', schedule => '{2,2}');
 $sql->("SELECT eventmkt.create_rule('gate', on_event => 'Gate', where_profile => '!(\$.secret_trait == 1)', send_to => 'again')");
 $sql->("SELECT eventmkt.identify('gated', '{\"secret_trait\": 2}'); SELECT eventmkt.track('gated', 'Gate')");
 ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE profile_id = 'gated' AND attempts = 1 AND status = 'retrying'", 1, 20), 'a message waits for its second try');
-$sql->('ALTER TABLE eventmkt_data.profile RENAME TO profile_away');
+# (counted by a sequence, which no rollback sets back)
+$sql->(<<'SQL');
+CREATE SEQUENCE public.asked;
+CREATE FUNCTION public.refuse() RETURNS bool LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN PERFORM nextval('public.asked'); RAISE 'no' USING ERRCODE = 'XY001'; END $$;
+BEGIN;
+ALTER TABLE eventmkt_data.profile RENAME TO profile_away;
+CREATE VIEW eventmkt_data.profile AS SELECT * FROM eventmkt_data.profile_away WHERE public.refuse();
+ALTER VIEW eventmkt_data.profile OWNER TO eventmkt;
+COMMIT;
+SQL
 ok(wait_for_sql($node, "SELECT last_error FROM eventmkt_data.delivery WHERE profile_id = 'gated'", 'gate_error', 30), 'it is held: its gates raise an error');
-$sql->('ALTER TABLE eventmkt_data.profile_away RENAME TO profile');
+is($sql->('SELECT last_value FROM public.asked'), 1, 'they were asked once');
+$sql->('DROP VIEW eventmkt_data.profile; ALTER TABLE eventmkt_data.profile_away RENAME TO profile');
 $sql->("UPDATE eventmkt_data.delivery SET next_attempt_at = eventmkt.clock() WHERE profile_id = 'gated'");	# else after five minutes
 ok(wait_for_sql($node, $count->('gated'), 1, 60), 'and goes when they can be asked');
 my $log = slurp_file($node->logfile);
-like($log, qr/LOG:  eventmkt could not ask whether a message is still wanted \(SQLSTATE 42P01\)/, 'the log says so');
+like($log, qr/LOG:  eventmkt could not ask whether a message is still wanted \(SQLSTATE XY001\)/, 'the log says so');
 unlike($log, qr/gated|secret_trait/, 'of nobody');
 
 $node->stop;
