@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "report/tail.h"
 #include "utils/memutils.h"
@@ -22,9 +23,8 @@ emk_tail_start(MemoryContext context)
 	return t;
 }
 
-/* Forgets everything that was gathered. */
-static void
-empty(EmkTail *t)
+void
+emk_tail_empty(EmkTail *t)
 {
 	EmkTailTexts none = {0};
 
@@ -56,7 +56,7 @@ empty(EmkTail *t)
 void
 emk_tail_give_up(EmkTail *t)
 {
-	empty(t);
+	emk_tail_empty(t);
 	t->too_big = true;
 }
 
@@ -401,11 +401,11 @@ group_events(EmkTail *t, const uint16 *rank, const EmkTailPerson *persons, EmkLo
 			sort_loose(to + persons[i].first, persons[i].n);
 }
 
-/* An empty map with room for all */
+/* An empty map with room for all; NULL when there is none */
 static EmkTailMap *
 make_room(const EmkTail *t, void *(*room) (Size size, void *arg), void *arg)
 {
-	EmkTailMap	h = {.form = EMK_TAIL_FORM, .npersons = t->profiles.n, .nnames = t->names.n, .nevents = t->nevents};
+	EmkTailMap	h = {.form = emk_tail_form(), .npersons = t->profiles.n, .nnames = t->names.n, .nevents = t->nevents};
 	EmkTailMap *m;
 	uint32		nwords = 1;
 
@@ -422,24 +422,22 @@ make_room(const EmkTail *t, void *(*room) (Size size, void *arg), void *arg)
 	m = room(sizeof(EmkTailMap) + h.nplaces * sizeof(EmkLooseEvent) + nwords * sizeof(uint64) +
 			 h.npersons * sizeof(EmkTailPerson) + h.nnames * sizeof(EmkLooseName) + (h.nbuckets + 1) * sizeof(uint32) +
 			 t->texts.used + t->extras.used, arg);
-	*m = h;
+	if (m != NULL)
+		*m = h;
 	return m;
 }
 
 EmkTailMap *
-emk_tail_finish(EmkTail *t, bool whole, void *(*room) (Size size, void *arg), void *arg)
+emk_tail_finish(EmkTail *t, uint64 number, void *(*room) (Size size, void *arg), void *arg)
 {
-	static uint64 last_number = 0;
-	EmkTailMap *m;
+	EmkTailMap *m = make_room(t, room, arg);
 	EmkTailPerson *persons;
 	uint64	   *filter;
 
-	if (whole)
-		emk_tail_give_up(t);
-	m = make_room(t, room, arg);
-	m->whole = whole;
-	m->shows_all = !whole;
-	m->number = (uint64) MyProcPid << 40 | ++last_number;
+	if (m == NULL)
+		return NULL;
+	m->number = number;
+	m->shows_all = true;
 	persons = unconstify(EmkTailPerson *, emk_tail_persons(m));
 	put_persons(t, order_persons(t, m, unconstify(uint32 *, emk_tail_buckets(m))), persons, m->events);
 	group_events(t, order_names(t, unconstify(EmkLooseName *, emk_tail_names(m))), persons, m->events);
@@ -468,4 +466,37 @@ emk_tail_loose(const EmkTailMap *m, const EmkTailPerson *p, EmkLoose *loose)
 		.nnames = m->nnames,
 		.texts = emk_tail_texts(m),
 	};
+}
+
+/* ---- the form ---- */
+
+#define FIELD(type, field)	offsetof(type, field), sizeof(((type *) 0)->field)
+
+uint64
+emk_tail_form(void)
+{
+	static const uint32 layout[] = {
+		sizeof(EmkTailMap), FIELD(EmkTailMap, form), FIELD(EmkTailMap, number), FIELD(EmkTailMap, npersons), FIELD(EmkTailMap, nbuckets),
+		FIELD(EmkTailMap, bucket_shift), FIELD(EmkTailMap, nnames), FIELD(EmkTailMap, nevents), FIELD(EmkTailMap, nplaces),
+		FIELD(EmkTailMap, filter_mask), FIELD(EmkTailMap, whole), FIELD(EmkTailMap, shows_all), offsetof(EmkTailMap, events),
+		sizeof(EmkTailPerson), FIELD(EmkTailPerson, hash), FIELD(EmkTailPerson, first), FIELD(EmkTailPerson, n), FIELD(EmkTailPerson, len),
+		FIELD(EmkTailPerson, flags), EMK_TAIL_HIDDEN,
+		sizeof(EmkLooseEvent), FIELD(EmkLooseEvent, at), FIELD(EmkLooseEvent, extra), FIELD(EmkLooseEvent, name),
+		FIELD(EmkLooseEvent, has), EMK_EVENT_VALUE, EMK_LOOSE_KEY,
+		sizeof(EmkLooseName), FIELD(EmkLooseName, offset), FIELD(EmkLooseName, len),
+		sizeof(EmkTailEvent), FIELD(EmkTailEvent, at), FIELD(EmkTailEvent, profile), FIELD(EmkTailEvent, extra),
+		FIELD(EmkTailEvent, name), FIELD(EmkTailEvent, has),
+		sizeof(EmkTailText), FIELD(EmkTailText, offset), FIELD(EmkTailText, hash), FIELD(EmkTailText, len), FIELD(EmkTailText, flags),
+		sizeof(EmkTailPart), FIELD(EmkTailPart, size), FIELD(EmkTailPart, nprofiles), FIELD(EmkTailPart, nnames),
+		FIELD(EmkTailPart, nevents), FIELD(EmkTailPart, texts), FIELD(EmkTailPart, extras), offsetof(EmkTailPart, events),
+		sizeof(EmkTailPages), FIELD(EmkTailPages, next), FIELD(EmkTailPages, from), FIELD(EmkTailPages, npieces),
+		FIELD(EmkTailPages, piece), FIELD(EmkTailPages, ntables), FIELD(EmkTailPages, nblocks), offsetof(EmkTailPages, tables),
+		sizeof(EmkTailTable), FIELD(EmkTailTable, relid), FIELD(EmkTailTable, nblocks), FIELD(EmkTailTable, first_piece)
+	};
+	static uint64 form = 0;
+
+	if (form == 0)
+		form = hash_bytes_extended((const unsigned char *) EMK_VERSION, strlen(EMK_VERSION),
+								   hash_bytes_extended((const unsigned char *) layout, sizeof(layout), 0)) | 1;
+	return form;
 }

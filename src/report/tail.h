@@ -72,7 +72,9 @@ typedef struct EmkTail
 } EmkTail;
 
 extern EmkTail *emk_tail_start(MemoryContext context);
-/* Forgets everything and is too big from now on. */
+/* Forgets everything. */
+extern void emk_tail_empty(EmkTail *t);
+/* … and is too big from now on. */
 extern void emk_tail_give_up(EmkTail *t);
 /* Index of a profile, made when it is new; PG_UINT32_MAX when the tail is too big. */
 extern uint32 emk_tail_profile(EmkTail *t, const char *id, int len);
@@ -85,8 +87,22 @@ extern Size emk_tail_part_size(const EmkTail *t);
 extern void emk_tail_put_part(const EmkTail *t, EmkTailPart *part);
 extern void emk_tail_add_part(EmkTail *t, const EmkTailPart *part);
 
-/* In what `room` gives for a size, aligned for anything. `whole`: only that is told. */
-extern EmkTailMap *emk_tail_finish(EmkTail *t, bool whole, void *(*room) (Size size, void *arg), void *arg);
+/* In what `room` gives for a size, aligned for anything; NULL when it gives none. */
+extern EmkTailMap *emk_tail_finish(EmkTail *t, uint64 number, void *(*room) (Size size, void *arg), void *arg);
+/*
+ * What the version of the library and the layout of what processes share make together. A process that finds another form in memory
+ * has loaded another library than the one that wrote it, and leaves it alone.
+ */
+extern uint64 emk_tail_form(void);
+
+/* ---- shared memory, which may be short (tail_share.c) ---- */
+
+/*
+ * Runs fn(arg), which makes pieces of shared memory. True when it ended; nothing may then belong to its resource owner any more: pin
+ * or detach. False when there is too little memory, descriptors or room for segments: it was left in the middle, its mappings are gone.
+ * Other errors are raised.
+ */
+extern bool emk_tail_share(void (*fn) (void *arg), void *arg);
 /* Sends for what emk_tail_add() will look at for this id. */
 static inline void
 emk_tail_expect(const EmkTail *t, const char *id, int len)

@@ -20,8 +20,8 @@ typedef struct EmkTailPerson
 
 typedef struct EmkTailMap
 {
+	uint64		form;			/* emk_tail_form(); the first in every version: who has loaded another one reads no more */
 	uint64		number;			/* no other map of this server's life has it */
-	uint32		form;			/* EMK_TAIL_FORM: a process that has loaded another version of the library does not read it */
 	uint32		npersons;
 	uint32		nbuckets;		/* a power of two, at least 2 */
 	uint32		bucket_shift;	/* the bucket of a hash is what is left of it */
@@ -29,7 +29,7 @@ typedef struct EmkTailMap
 	uint32		nevents;
 	uint32		nplaces;		/* events, and those whose place an id takes */
 	uint32		filter_mask;	/* words of the filter less one */
-	bool		whole;			/* nothing packed is to be read: tail_rows() answers everything */
+	bool		whole;			/* nothing packed is to be read: tail_rows() answers everything, and the map is empty */
 	bool		shows_all;		/* no profile is hidden */
 	EmkLooseEvent events[FLEXIBLE_ARRAY_MEMBER];	/* then filter, persons, names, first person of each bucket, texts */
 } EmkTailMap;
@@ -49,8 +49,6 @@ emk_tail_filter_bits(uint32 hash)
 {
 	return UINT64CONST(1) << (hash >> 26) | UINT64CONST(1) << (hash >> 20 & 63);
 }
-
-#define EMK_TAIL_FORM	0x7461696C
 
 /* By the bucket of their hash: who is looked for lies in one cache line, or in two */
 static inline const EmkTailPerson *

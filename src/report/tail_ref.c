@@ -10,6 +10,7 @@
  *      order, and neither can outlive it.
  *   2. A worker never lets go by itself: it ends with the question.
  *   3. No process meets two maps of one number: who makes them counts them and puts its id before, and a worker reads those of its leader.
+ *   4. That nothing packed is to be read is said by one map for all, which lies in the library.
  */
 #include "postgres.h"
 
@@ -22,8 +23,10 @@
 typedef struct Kept
 {
 	struct Kept *next;
-	EmkTailMap *map;
-	dsm_segment *seg;			/* NULL: in memory of this process, or rule 2 */
+	uint64		number;
+	const EmkTailMap *map;
+	void	   *memory;			/* of this process: the map; NULL: it lies elsewhere */
+	dsm_segment *seg;			/* NULL: it lies in no shared memory */
 	dsm_handle	handle;
 	int			uses;
 } Kept;
@@ -35,15 +38,27 @@ typedef struct Use
 } Use;
 
 static Kept *all_kept;
+static uint64 last_number;
+static const EmkTailMap everything = {.whole = true};	/* rule 4 */
 const EmkTailMap *emk_tail_latest;
 
 static Kept *
 find_kept(uint64 number)
 {
 	for (Kept *k = all_kept; k; k = k->next)
-		if (k->map->number == number)
+		if (k->number == number)
 			return k;
 	return NULL;
+}
+
+static void
+free_kept(Kept *k)
+{
+	if (k->seg)
+		dsm_detach(k->seg);
+	if (k->memory)
+		pfree(k->memory);
+	pfree(k);
 }
 
 static void
@@ -61,11 +76,7 @@ let_go(void *arg)
 		}
 	if (emk_tail_latest == k->map)
 		emk_tail_latest = NULL;
-	if (k->seg)
-		dsm_detach(k->seg);
-	else
-		pfree(k->map);
-	pfree(k);
+	free_kept(k);
 }
 
 static EmkTailRef *
@@ -75,24 +86,44 @@ refer(Kept *k, Use *use)
 
 	SET_VARSIZE(ref, sizeof(EmkTailRef));
 	ref->handle = k->handle;
-	ref->number = k->map->number;
+	ref->number = k->number;
+	ref->whole = k->map->whole;
 	use->callback.func = let_go;
 	use->callback.arg = use;
 	use->kept = k;
 	return ref;
 }
 
-/* Room for a map, where the others can see it if there may be others */
+typedef struct Wanted
+{
+	Size		size;
+	dsm_segment *seg;
+} Wanted;
+
+static void
+make_segment(void *arg)
+{
+	Wanted	   *w = arg;
+
+	w->seg = dsm_create(w->size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+	if (w->seg)
+		dsm_pin_mapping(w->seg);
+}
+
+/* Room for a map, where the others can see it if there may be others; NULL when there is none there */
 static void *
 get_room(Size size, void *arg)
 {
 	Kept	   *k = arg;
+	Wanted		w = {size, NULL};
 
 	if (!IsInParallelMode() || IsParallelWorker())
-		return k->map = MemoryContextAllocHuge(TopMemoryContext, size);
-	k->seg = dsm_create(size, 0);
+		return k->memory = MemoryContextAllocHuge(TopMemoryContext, size);
+	if (!emk_tail_share(make_segment, &w) || w.seg == NULL)
+		return NULL;
+	k->seg = w.seg;
 	k->handle = dsm_segment_handle(k->seg);
-	return k->map = dsm_segment_address(k->seg);
+	return dsm_segment_address(k->seg);
 }
 
 EmkTailRef *
@@ -103,21 +134,21 @@ emk_tail_keep(EmkTail *t, bool whole, MemoryContext user)
 	EmkTailRef *ref;
 
 	k->handle = DSM_HANDLE_INVALID;
+	k->number = (uint64) MyProcPid << 40 | ++last_number;
 	PG_TRY();
 	{
-		emk_tail_finish(t, whole, get_room, k);
+		if (!whole)
+			k->map = emk_tail_finish(t, k->number, get_room, k);
+		if (k->map == NULL)
+			k->map = &everything;
 		ref = refer(k, use);
 	}
 	PG_CATCH();
 	{
-		if (k->map && !k->seg)	/* a segment belongs to the query until it is pinned */
-			pfree(k->map);
-		pfree(k);
+		free_kept(k);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (k->seg)
-		dsm_pin_mapping(k->seg);
 	k->uses = 1;
 	k->next = all_kept;
 	all_kept = k;
@@ -132,7 +163,7 @@ emk_tail_refer(uint64 number, MemoryContext user)
 	EmkTailRef *ref;
 	Use		   *use;
 
-	if (k == NULL || (k->handle == DSM_HANDLE_INVALID && IsInParallelMode() && !IsParallelWorker()))
+	if (k == NULL || (k->memory != NULL && IsInParallelMode() && !IsParallelWorker()))
 		return NULL;
 	use = MemoryContextAllocZero(user, sizeof(Use));
 	ref = refer(k, use);
@@ -144,18 +175,21 @@ emk_tail_refer(uint64 number, MemoryContext user)
 const EmkTailMap *
 emk_tail_look_up(const EmkTailRef *ref)
 {
-	Kept	   *k = find_kept(ref->number);
+	Kept	   *k;
 
+	if (ref->whole)
+		return &everything;
+	k = find_kept(ref->number);
 	if (k == NULL)
 	{
-		dsm_segment *seg = ref->handle == DSM_HANDLE_INVALID ? NULL : dsm_attach(ref->handle);
+		dsm_segment *seg = ref->handle == DSM_HANDLE_INVALID || !IsParallelWorker() ? NULL : dsm_attach(ref->handle);
 
 		if (seg == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the open tail of timelines is gone"),
 					 errhint("Ask again.")));
-		if (((EmkTailMap *) dsm_segment_address(seg))->form != EMK_TAIL_FORM)
+		if (((EmkTailMap *) dsm_segment_address(seg))->form != emk_tail_form())
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the open tail of timelines is of another version of the library"),
@@ -165,6 +199,7 @@ emk_tail_look_up(const EmkTailRef *ref)
 		k->seg = seg;
 		k->handle = ref->handle;
 		k->map = dsm_segment_address(seg);
+		k->number = ref->number;
 		k->uses = 1;			/* rule 2 */
 		k->next = all_kept;
 		all_kept = k;

@@ -13,11 +13,12 @@ typedef struct EmkTailRef
 	int32		vl_len_;
 	dsm_handle	handle;			/* DSM_HANDLE_INVALID: of this process alone */
 	uint64		number;
+	bool		whole;			/* all that its map says; every process has that one */
 } EmkTailRef;
 
 /*
- * Makes a map from what was gathered and keeps it. In parallel mode it lies in shared memory. The reference, in the current memory
- * context, is good as long as `user` lives.
+ * Makes a map from what was gathered and keeps it. In parallel mode it lies in shared memory; where that is short, and when asked for
+ * `whole`, the map says that nothing packed is to be read. The reference, in the current memory context, is good as long as `user` lives.
  */
 extern EmkTailRef *emk_tail_keep(EmkTail *t, bool whole, MemoryContext user);
 /* A further reference to one that is kept; NULL when it is gone, or other processes could not read it. */

@@ -20,8 +20,8 @@
  *                 it is hidden
  *   tail_rows()   profiles that have a tail and no packed row, and the hidden ones from the event table
  *
- * When nothing is packed yet, or the tail is too big to be held, or too many profiles are hidden, the map says `whole`: all packed rows
- * are hidden, and tail_rows() answers everything by joins that can spill to disk.
+ * When nothing is packed yet, or the tail is too big to be held, or too many profiles are hidden, or there is no shared memory for
+ * the map, it says `whole`: all packed rows are hidden, and tail_rows() answers everything by joins that can spill to disk.
  */
 #include "postgres.h"
 

@@ -1,4 +1,5 @@
-# 430_history_cancel: a question over history that takes seconds ends soon after it is cancelled, whatever it is at (R36)
+# 430_history_cancel: a question over history that takes seconds ends soon after it is cancelled, whatever it is at (R36); and one over
+# timelines with a tail is answered where shared memory is short
 #
 # One group of 800,000 rows (nightly: 10 million, or as many as the state of one group may hold), so that transition, sort and final
 # function all take long. Each question first runs to its end; then it is cancelled at points spread over that time, by statement_timeout
@@ -20,13 +21,27 @@ my $KEYED = Emk::sized(800_000, 3_000_000);	# rows with texts: what a group of t
 my $node = PostgreSQL::Test::Cluster->new('cancel');
 $node->init;
 $node->append_conf('postgresql.conf', "max_parallel_workers_per_gather = 0\njit = off\n");
-$node->start;
+# lib/short.c decides over requests for shared memory
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my $said = qx(gcc -shared -fPIC -O1 -o '$dir/short.so' '$FindBin::Bin/lib/short.c' 2>&1);
+my $short = $? == 0;
+{
+	local %ENV = (%ENV, $short ? (LD_PRELOAD => join(' ', grep { defined } $ENV{LD_PRELOAD}, "$dir/short.so"), EMK_SHORT => "$dir/limit") : ());
+	$node->start;
+}
 $node->safe_psql('postgres', qq{CREATE EXTENSION eventmkt; SELECT setseed(0.5);
 	CREATE UNLOGGED TABLE big AS SELECT timestamptz '2024-01-01' + random() * interval '300 days' AS at, random() < 0.5 AS a, random() < 0.5 AS b,
 		'k' || floor(random() * 150000)::int AS v, random() AS r FROM generate_series(1, $ROWS);
 	CREATE UNLOGGED TABLE keyed AS SELECT * FROM big LIMIT $KEYED;
 	CREATE UNLOGGED TABLE packed AS SELECT eventmkt.timeline(at, CASE WHEN a THEN 'x' ELSE 'y' END, v) AS t FROM (SELECT * FROM keyed LIMIT 2000000) k;
 	ALTER TABLE packed ADD COLUMN t2 eventmkt.timeline; UPDATE packed SET t2 = eventmkt.slice(t, '2024-03-01', NULL); VACUUM ANALYZE});
+# timelines with a tail: everybody was there once long ago, and did something within the last hour
+$node->safe_psql('postgres', q{SET client_min_messages = error; SELECT eventmkt.init();
+	INSERT INTO eventmkt_data.inbox (user_id, event, occurred_at) SELECT 'u' || i, 'x', eventmkt.clock() - interval '40 days' FROM generate_series(1, 20000) i;
+	SELECT eventmkt.keep_timelines('cart', 'amount')}, timeout => 120);
+ok(wait_for_sql($node, q{SELECT eventmkt.pack_timelines(1000) = 0 AND packed_to > '-infinity' AND packed_to = sealed_to FROM eventmkt_data.timeline_state}, 't', 60), 'timelines are packed');
+$node->safe_psql('postgres', q{INSERT INTO eventmkt_data.inbox (user_id, event, occurred_at)
+	SELECT 'u' || i % 25000, (ARRAY['x', 'y', 'z'])[1 + i % 3], eventmkt.clock() - i % 3600 * interval '1 s' FROM generate_series(1, 60000) i}, timeout => 120);
 
 my %question = (
 	'funnel' => q{eventmkt.funnel('1 day', at, a, b) FROM big},
@@ -40,6 +55,7 @@ my %question = (
 	'timeline' => q{eventmkt.count(eventmkt.timeline(at, v, v, 1, (r * 1e9)::bigint)) FROM (SELECT at, 'e' || (r * 1000)::int AS v, r FROM keyed) x},
 	'merge' => q{eventmkt.count(eventmkt.merge(t, t2)) FROM packed},
 	'timeline funnel' => q{sum(eventmkt.funnel(t, '1 day', 'x', 'y', 'z')) FROM packed, generate_series(1, 20)},
+	'view with a tail' => q{sum(eventmkt.funnel(t, '1 day', 'x', 'y', 'z')) FROM eventmkt_bi.profile_timelines, generate_series(1, 10)},
 	'timeline as text' => q{eventmkt.timeline_out(t) IS NULL FROM packed},
 );
 
@@ -107,5 +123,30 @@ like($psql->{stderr}, qr/canceling statement due to user request/, 'pg_cancel_ba
 in_time(time - $start, 1, 'at once');
 $psql->quit;
 $by->quit;
+
+# what helpers, the memory for what they gathered, and the map of a tail need of shared memory makes a question faster: where it is
+# short there is the same answer
+SKIP:
+{
+	skip "no library could be built: $said", 8 unless $short;
+	my $ask = q{SELECT count(*), sum(eventmkt.count(t)), sum(eventmkt.funnel(t, '1 day', 'x', 'y', 'z')) FROM eventmkt_bi.profile_timelines;};
+	my $parallel = q{SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+		SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off;};
+	my $limit = sub { "COPY (SELECT '$_[0] $_[1]') TO '$dir/limit';" };
+	my $right = $node->safe_psql('postgres', $ask);
+	my $answers = sub {
+		my ($what, $sql) = @_;
+		unlink "$dir/limit", "$dir/limit.refused";
+		my ($rc, $out, $err) = $node->psql('postgres', "$parallel $sql");
+		is($err . $out, join("\n", ($right) x (() = $sql =~ /\Q$ask/g)), "$what: answered");
+		my $refused = -e "$dir/limit.refused" ? slurp_file("$dir/limit.refused") : '';
+		ok($refused ne '', "$what: by what is left") or diag $refused;
+	};
+	like($node->safe_psql('postgres', "$parallel EXPLAIN $ask"), qr/Gather/, 'the question is for several processes');
+	$answers->('no helpers', $limit->(1, 1e10) . $ask);
+	$answers->('no room for what helpers gathered', $ask . $limit->(1, 1e10) . $ask);
+	$answers->('no room for a map', $limit->(0, 1_100_000) . $ask);	# a MB is what the processes of the question need
+	unlike(slurp_file($node->logfile), qr/WARNING|PANIC|TRAP/, 'nothing bad in the log');
+}
 $node->stop;
 done_testing();
