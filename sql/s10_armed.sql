@@ -20,3 +20,13 @@ SELECT eventmkt.adopt('discard');
 SELECT eventmkt.track('b', 'E') > 0 AS ok;
 SELECT eventmkt.run_due();
 SELECT profile_id FROM eventmkt_data.pending_trigger ORDER BY 1;
+-- the clock moves while an event comes that relies on a run: by then the run is due
+SET client_min_messages = error;
+SELECT eventmkt.track('c', 'E') > 0 AS ok;
+SELECT count(eventmkt.run_due()) AS ran;
+SELECT eventmkt.track('c', 'E') > 0 AS ok;
+SELECT count(*) AS relies FROM eventmkt_data.work WHERE profile_id = 'c';
+CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM eventmkt.advance_clock('16 days'); RETURN NEW; END $$;
+DO $$ BEGIN EXECUTE format('CREATE TRIGGER moving BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION move()', (SELECT max(tableoid)::regclass FROM eventmkt_data.event WHERE profile_id = 'c')); END $$;
+SELECT eventmkt.track('c', 'E') > 0 AS ok;
+SELECT count(*) AS leaves_work FROM eventmkt_data.work WHERE profile_id = 'c';

@@ -99,7 +99,7 @@ before_end(bool prepare)
 	if (relied == NULL)
 		return;
 	AcceptInvalidationMessages();
-	/* without a change the settings are still as this transaction read them: the clock is at hand */
+	/* the clock is at hand, or read anew where settings were changed between this call's look at it and rely() */
 	if (prepare || relied_changed || emk_clock_now() >= relied_until)
 		leave_work();
 	relied = NULL;
@@ -153,6 +153,10 @@ rely(Armed *slot, const EmkMatchRule *r, const EmkMatchInput *in)
 	size_t		length = strlen(in->profile_id) + 1;
 	Relied	   *new = MemoryContextAlloc(TopTransactionContext, offsetof(Relied, profile_id) + length);
 
+	/*
+	 * What was changed before the first counts already: a change of the rules has emptied `armed` before we came here, and a clock
+	 * that was moved is the one that before_end() reads.
+	 */
 	if (relied == NULL)
 	{
 		relied_until = DT_NOEND;
