@@ -357,27 +357,39 @@ authorities_changed(int64 now)
 	return changed;
 }
 
+/* Is a request open that was begun by then? */
+static bool
+is_open_since(int64 then)
+{
+	for (int i = 0; i < MAX_TRANSFERS; i++)
+		if (transfers[i] != NULL && transfers[i]->open && transfers[i]->started <= then)
+			return true;
+	return false;
+}
+
 /*
  * A connection is not used again when the allowed networks or the authorities changed since it was made: it was judged by the old
- * ones. Nor is what curl keeps of a bundle.
+ * ones. Nor is what curl keeps of a bundle. To curl a connection in use has no age, and HTTP/2 puts requests beside each other: as long as
+ * one from before the change is open, each begins with a connection of its own.
  */
 static bool
 set_age(Transfer *x)
 {
 	static int	seen = -1;
 	static int64 changed_at = 0;
+	static bool some_older = false; /* a connection from before the change may be in use */
 	int64		now = emk_clock_monotonic();
 	int64		age;			/* seconds since the change, less what rounding may add */
+	bool		changed = authorities_changed(now) || (seen >= 0 && seen != emk_address_generation());
 
-	if (seen < 0)
+	if (changed)
+		changed_at = now;
+	else if (seen < 0)
 		changed_at = now - 2 * LIFE_SECONDS * USECS_PER_SEC;
-	else if (seen != emk_address_generation())
-		changed_at = now;
 	seen = emk_address_generation();
-	if (authorities_changed(now))
-		changed_at = now;
+	some_older = (changed || some_older) && is_open_since(changed_at);
 	age = Max(0, Min((now - changed_at) / USECS_PER_SEC - 1, LIFE_SECONDS));
-	return curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, age < 1 ? 1L : 0L) == CURLE_OK &&
+	return curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, age < 1 || some_older ? 1L : 0L) == CURLE_OK &&
 		curl_easy_setopt(x->easy, CURLOPT_CA_CACHE_TIMEOUT, (long) age) == CURLE_OK &&
 		curl_easy_setopt(x->easy, CURLOPT_MAXLIFETIME_CONN, (long) Max(1, age)) == CURLE_OK;
 }

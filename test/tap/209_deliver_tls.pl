@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Emk;
 use File::Copy;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time sleep);
@@ -89,6 +90,32 @@ my $error = try('Goodbye');
 isnt($error, 'delivered', "a storm of GOAWAY is no answer: $error");
 in_time($sql->("SELECT max(latency_us) FROM eventmkt_data.attempt") / 1e6, 4, 'and ends in time');
 is($sql->("SELECT pid FROM pg_stat_activity WHERE backend_type = 'eventmkt worker'"), $pid, 'the worker lived through it');
+
+# ---- HTTP/2: a connection with a request open takes another beside it, but not once it is judged differently
+my ($in, $out) = ('', '');
+my $h2 = IPC::Run::start([ 'node', "$FindBin::Bin/lib/h2.js", @{ $certs{good} } ], '<', \$in, '>', \$out);
+my $told = sub { my ($what) = @_; return wait_for(sub { $h2->pump_nb; $out =~ $what }, 20) };
+ok($told->(qr/^port (\d+)/m), 'a receiver of HTTP/2');
+my ($h2_port) = ($out =~ /^port (\d+)/m);
+for my $path (qw(slow beside later))
+{
+	create_endpoint($node, $path, undef, "/$path", url => "https://localhost:$h2_port/$path", schedule => '{600}', timeout => '60 s');
+	$sql->("SELECT eventmkt.create_rule('$path', on_event => '\u$path', send_to => '$path')");
+}
+$move->(3);	# two seconds after a change what was made since then may be used again
+$sql->("SELECT eventmkt.track('u', 'Slow')");
+ok($told->(qr{^/slow 1$}m), 'a request is open');
+is(try('Beside'), 'delivered', 'another one');
+ok($told->(qr{^/beside 1$}m), 'on the same connection');
+$sql->("ALTER SYSTEM SET eventmkt.allowed_networks = '10.0.0.0/8'");
+$sql->('SELECT pg_reload_conf()');
+is(try('Good'), 'address not allowed', 'its network is closed');
+$move->(3);
+is(try('Later'), 'address not allowed', 'nothing is put beside a request that is still open');
+ok(wait_for_sql($node, "SELECT status FROM eventmkt_data.delivery WHERE rule = 'slow'", 'delivered', 20), 'which ends well');
+$h2->pump_nb;
+unlike($out, qr{^/later}m, 'the receiver saw nothing else');
+$h2->finish;
 
 # ---- who may change what is verified
 is($sql->("SELECT string_agg(name || ' ' || context, ', ' ORDER BY name) FROM pg_settings
