@@ -22,6 +22,7 @@
 #define EMK_MAX_AT_LEAST			100000
 #define EMK_MAX_UNLESS				100			/* cancelling event names of one rule */
 #define EMK_MAX_CONDITION_BYTES		8192		/* a compiled condition */
+#define EMK_MAX_RUN_STARTS			100			/* starting events that a run remembers: its first and its newest */
 #define EMK_MAX_DEPTH				8			/* engine-made events caused by engine-made events */
 #define EMK_PROFILE_BURST			1000		/* events of one profile and name that begin runs in a minute (setting profile_burst) */
 #define EMK_MAX_PROFILE_BURST		1000000

@@ -9,7 +9,7 @@
 #define EMK_BASE_SETTING_H
 
 /* What the tables look like; init() migrates older ones and stores it as `data_version`. */
-#define EMK_DATA_VERSION 4
+#define EMK_DATA_VERSION 5
 
 /* Value of `key` or NULL; owned by the cache, valid until the next invalidation. Needs a transaction when not cached. */
 extern const char *emk_setting_get(const char *key);

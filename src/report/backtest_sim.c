@@ -94,7 +94,6 @@ decide(Sim *s, EmkRun *run)
 	Sent	   *sent = rule->reentry != NULL ? last_send(s, run->profile_id, run->key) : NULL;
 	EmkGateRun	g = {.rule = rule, .profile_id = run->profile_id, .key = run->key, .started_at = run->started_at,
 	.event_id = run->event_id};
-	EmkRun	   *again;
 
 	emk_gate_replay(&g, &s->h, sent ? sent->at : DT_NOBEGIN, s->now);
 	switch (emk_gate_fate(&g, run->due_at, false, s->now))
@@ -104,12 +103,8 @@ decide(Sim *s, EmkRun *run)
 			emk_trigger_replay_put(s->runs, run);
 			break;
 		case EMK_FATE_CANCELLED:
-			again = emk_trigger_restart(&s->h, rule, run, g.cancel_at, s->now);
 			emk_trigger_decide(&s->decisions, run, rule, "cancelled", g.reason, g.facts);
-			if (again == NULL)
-				break;
-			again->wake_at = again->due_at;
-			emk_trigger_replay_put(s->runs, again);
+			emk_trigger_replay_restart(s->runs, run, g.cancel_at, s->now);
 			break;
 		case EMK_FATE_REARMED:
 			emk_trigger_rearm(run, g.new_start, g.new_event_id, g.new_event_name, g.new_properties, g.hold_until);

@@ -73,7 +73,7 @@ lock_people(const EmkTake *t, const EmkRuns *runs)
 		const EmkRun *r = runs->v[i];
 		const EmkRule *rule = emk_rule_get(r->rule_id, r->rule_version);
 
-		if (r->late || r->started_at <= t->now - EMK_TRIGGER_YOUNG || (rule != NULL && rule->at_least > 1))
+		if (r->started_at <= t->now - EMK_TRIGGER_YOUNG || (rule != NULL && rule->at_least > 1))
 			bucket[n++] = hash_bytes((const unsigned char *) r->profile_id, strlen(r->profile_id)) % ABSORB_LOCKS;
 	}
 	qsort(bucket, n, sizeof(uint32), compare_uint32);
@@ -117,7 +117,7 @@ belongs(EmkTake *t, const EmkRun *run, const EmkRule *rule, const Known *k)
 		return true;
 	if (!emk_trigger_debounces(rule))
 		return k->series != DT_NOBEGIN && rule->on_repeat != EMK_REPEAT_PARALLEL;
-	if (k->later == DT_NOEND && !run->late)
+	if (k->later == DT_NOEND)
 		return false;
 	to = emk_clock_add(run->event_at, &rule->after);
 	return rule->at_least > 1 ? emk_trigger_next_edge(rule, run, to) <= to : emk_trigger_is_followed(rule, run, to);
@@ -177,10 +177,22 @@ ask(EmkRun *const *runs, int n, Known *known)
 	}
 }
 
+/* What this very pass found cancelled is in no table yet. */
+static void
+add_cancelled(EmkTake *t, const EmkRun *run, Known *k)
+{
+	for (EmkRun *r = emk_trigger_walk_cancelled(t, run->profile_id, run->rule_id, NULL); r != NULL;
+		 r = emk_trigger_walk_cancelled(t, run->profile_id, run->rule_id, r))
+		if (r != run && r->started_at >= run->started_at && strcmp(r->key, run->key) == 0)
+		{
+			k->same = k->same || r->started_at == run->started_at;
+			k->later = Min(k->later, r->started_at);
+		}
+}
+
 /*
- * A run that is no beginning ends here without a row. Of ignore and replace later starts may be folded into it: the first of them
- * that lies after the series, or after a start that was cancelled, begins as if it came now, since another run may wait that is to
- * have it, and is asked about in turn.
+ * A run that is no beginning ends here without a row. Of ignore and replace it may have taken in later starts: those that lie after the
+ * series, or after a start that was cancelled, find or begin their runs as if they came now, and are asked about in turn.
  */
 static void
 absorb(EmkTake *t, EmkRun *run, const Known *k)
@@ -190,8 +202,8 @@ absorb(EmkTake *t, EmkRun *run, const Known *k)
 	if (run->gone || !belongs(t, run, rule, k))
 		return;
 	run->gone = true;
-	if (rule != NULL && !rule->lapse)
-		emk_trigger_begin_again(t, rule, run, emk_clock_subtract(Max(k->series, run->started_at), &rule->look_back));
+	if (rule != NULL)
+		emk_trigger_place_rest(t, rule, run, Max(k->series, run->started_at));
 }
 
 /* Does a late start, of ignore or replace and older than the run that waits, lie in a series that was decided? */
@@ -223,7 +235,10 @@ emk_trigger_absorb(EmkTake *t)
 		ask(asked.v, asked.n, known);
 		t->fresh = (EmkRuns) {0};
 		for (int i = 0; i < asked.n; i++)
+		{
+			add_cancelled(t, asked.v[i], &known[i]);
 			absorb(t, asked.v[i], &known[i]);
+		}
 		asked = t->fresh;
 	}
 }

@@ -59,7 +59,7 @@ emk_trigger_end_run(EmkTake *t, EmkRun *run, const EmkRule *rule, const EmkItem 
 	run->gone = true;
 	emk_trigger_decide(t->decisions, run, rule, "cancelled", "cancelled_by",
 					   emk_trigger_cancel_facts(item->event_id, item->name, item->occurred_at, key_absent));
-	emk_trigger_begin_again(t, rule, run, item->occurred_at);
+	emk_trigger_place_rest(t, rule, run, emk_clock_add(item->occurred_at, &rule->look_back));
 }
 
 void
@@ -73,7 +73,7 @@ emk_trigger_cancel(EmkTake *t, const EmkRule *current, const EmkItem *item)
 		char	   *key;
 
 		next = emk_trigger_walk(t, item->profile_id, current->rule_id, r);
-		if (rule == NULL || r->event_id == item->event_id || !cancels(t, rule, item) ||
+		if (rule == NULL || r->gone || r->event_id == item->event_id || !cancels(t, rule, item) ||
 			item->occurred_at < emk_clock_subtract(r->started_at, &rule->look_back))
 			continue;
 		key = emk_rule_key(rule, item->properties);

@@ -18,7 +18,7 @@ static EmkPlan deliveries_plan = {
 	"UPDATE eventmkt_data.delivery SET profile_id = $2 WHERE profile_id OPERATOR(pg_catalog.=) $1", 2, {TEXTOID, TEXTOID}
 };
 
-#define TID_COLUMN 20
+#define TID_COLUMN (EMK_RUN_NCOLS + 1)
 
 /* Those of a replay are in memory: copies, which may move to another chain; the originals go. */
 static EmkRuns
@@ -74,15 +74,26 @@ as_item(const EmkTake *t, const EmkRun *run, const char *profile_id, EmkItem *it
 	item->traits = t->history != NULL ? NULL : emk_profile_traits(profile_id);
 }
 
-/* The live run that has the place of a run: same rule, key and slot. What an earlier merge of this pass moved counts. */
+/*
+ * The live run of the other profile that is to be one with a run: of runs with a record the oldest that is near enough, of others the one
+ * in its slot. What an earlier merge of this pass moved counts. *open: slot 0 is taken.
+ */
 static EmkRun *
-rival(EmkTake *t, const char *profile_id, const EmkRun *of)
+rival(EmkTake *t, const EmkRule *rule, const char *profile_id, const EmkRun *of, bool *open)
 {
+	EmkRun	   *found = NULL;
+
+	*open = false;
 	for (EmkRun *r = emk_trigger_walk(t, profile_id, of->rule_id, NULL); r != NULL;
 		 r = emk_trigger_walk(t, profile_id, of->rule_id, r))
-		if (r->slot == of->slot && strcmp(r->key, of->key) == 0)
-			return r;
-	return NULL;
+	{
+		if (strcmp(r->key, of->key) != 0)
+			continue;
+		*open = *open || r->slot == 0;
+		if (r->nstarts > 0 && of->nstarts > 0 ? rule != NULL && emk_trigger_touch(t, rule, r, of) : r->slot == of->slot)
+			found = found == NULL || r->started_at < found->started_at ? r : found;
+	}
+	return found;
 }
 
 /* Has this pass the row of a run already? NULL: no */
@@ -118,45 +129,56 @@ stay(EmkTake *t, EmkRun *run)
 		wake(t, run);
 }
 
-/* Moves one run to the canonical profile, or folds it into the run that is there. */
+static void
+move_to(EmkTake *t, EmkRun *run, const char *into)
+{
+	run->profile_id = into;
+	run->dirty = true;
+	emk_trigger_add(t, run);
+}
+
+/* Ends the younger of two runs; its starts are the person's, and go to the older one. */
+static void
+fold(EmkTake *t, const EmkRule *rule, EmkRun *younger, const EmkRun *older)
+{
+	EmkItem		item;
+
+	younger->gone = true;
+	younger->dirty = true;
+	emk_trigger_decide(t->decisions, younger, rule, "cancelled", "merged", psprintf("{\"into_run\": " INT64_FORMAT "}", older->run_id));
+	as_item(t, younger, older->profile_id, &item);
+	if (younger->nstarts > 0)
+		emk_trigger_dissolve(t, rule, younger, &item);
+	else
+		emk_trigger_start(t, rule, &item, older->key);
+}
+
+/* Moves one run to the canonical profile, or folds it into the run that is there, or that one into it. */
 static void
 move_run(EmkTake *t, EmkRun *run, const char *into)
 {
-	EmkRun	   *other = rival(t, into, run);
 	const EmkRule *rule = t->history != NULL ? t->history->rule : emk_rule_get(run->rule_id, run->rule_version);
-	EmkRun	   *older,
-			   *younger;
-	EmkItem		item;
+	EmkRuns		younger = {0};
+	bool		open;
+	EmkRun	   *other = rival(t, rule, into, run, &open);
 
-	if (other == NULL || rule == NULL)
+	if (other != NULL && rule != NULL && other->started_at <= run->started_at)
 	{
-		run->profile_id = into;
-		wake(t, run);
-		emk_trigger_add(t, run);
+		emk_trigger_push(&t->runs, run);
+		fold(t, rule, run, other);
 		return;
 	}
-	older = run->started_at < other->started_at ? run : other;
-	younger = older == run ? other : run;
-	younger->gone = true;
-	younger->dirty = true;
-	emk_trigger_decide(t->decisions, younger, rule, "cancelled", "merged",
-					   psprintf("{\"into_run\": " INT64_FORMAT "}", older->run_id));
-	if (older == run)
+	for (; other != NULL && rule != NULL; other = rival(t, rule, into, run, &open))
 	{
-		run->profile_id = into;
-		run->dirty = true;
-		emk_trigger_add(t, run);
+		other->gone = true;
+		emk_trigger_push(&younger, other);
 	}
-	as_item(t, younger, into, &item);
-	emk_trigger_start(t, rule, &item, older->key);
-	/* what was folded into the younger is folded into the older now, and begins anew should that be cancelled before it */
-	if (rule->on_repeat != EMK_REPEAT_DEBOUNCE && older->last_at < Min(younger->last_at, older->due_at))
-	{
-		older->last_at = Min(younger->last_at, older->due_at);
-		older->dirty = true;
-	}
-	if (younger == run)
-		emk_trigger_push(&t->runs, run);
+	if (run->nstarts > 0)
+		run->slot = !open ? 0 : run->slot == 0 ? -run->run_id : run->slot;
+	move_to(t, run, into);
+	wake(t, run);
+	for (int i = 0; i < younger.n; i++)
+		fold(t, rule, younger.v[i], run);
 }
 
 void
@@ -171,6 +193,9 @@ emk_trigger_merge(EmkTake *t, const EmkItem *item)
 	if (t->history != NULL)
 	{
 		from = take_over(t, item->raw_id);
+		for (int i = 0; i < t->runs.n; i++)
+			if (!t->runs.v[i]->gone && t->runs.v[i]->profile_id == item->profile_id && t->history->rule->nunless > 0)
+				wake(t, t->runs.v[i]);
 		for (int i = 0; i < from.n; i++)
 			move_run(t, from.v[i], item->profile_id);
 		return;

@@ -24,6 +24,13 @@ static EmkPlan history_plan = {
 	4, {TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
+static EmkPlan start_plan = {
+	"SELECT e.event_id, e.name, e.properties, e.occurred_at, e.message_id, e.received_at, e.depth, e.profile_id "
+	"FROM eventmkt_data.event e WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND e.occurred_at OPERATOR(pg_catalog.=) $2 "
+	"AND e.event_id OPERATOR(pg_catalog.=) $3 LIMIT 1",
+	3, {TEXTARRAYOID, TIMESTAMPTZOID, INT8OID}
+};
+
 /* has a count without `within` been reached? That is once a version and key. */
 static EmkPlan reached_plan = {
 	"SELECT 1 WHERE EXISTS (SELECT 1 FROM eventmkt_data.delivery d WHERE d.profile_id OPERATOR(pg_catalog.=) ANY ($1) "
@@ -112,6 +119,26 @@ matching_replayed(const EmkHistory *h, const EmkRule *rule, const char *profile_
 	return k;
 }
 
+/* A row of history_plan, all but the id that the event came with */
+static void
+read_event(uint64 row, const char *profile_id, EmkItem *it)
+{
+	bool		isnull;
+	Datum		d;
+
+	memset(it, 0, sizeof(*it));
+	it->kind = 'e';
+	it->event_id = emk_spi_int8(row, 1, 0);
+	it->profile_id = profile_id;
+	it->name = emk_spi_text(row, 2);
+	it->properties = DatumGetJsonbPCopy(emk_spi_datum(row, 3, &isnull));
+	it->occurred_at = DatumGetTimestampTz(emk_spi_datum(row, 4, &isnull));
+	it->message_id = emk_spi_text(row, 5);
+	it->received_at = DatumGetTimestampTz(emk_spi_datum(row, 6, &isnull));
+	d = emk_spi_datum(row, 7, &isnull);
+	it->depth = isnull ? 0 : DatumGetInt16(d);
+}
+
 /* The matching starting events of a rule and key in [from, to], in event order. */
 static int
 matching(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char *key, Jsonb *traits, TimestampTz from, TimestampTz to,
@@ -135,21 +162,9 @@ matching(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char 
 	for (uint64 i = 0; i < n && i < MAX_WINDOW_EVENTS; i++)
 	{
 		EmkItem    *it = &(*out)[k];
-		bool		isnull;
-		Datum		d;
 
 		SPI_tuptable = rows;
-		memset(it, 0, sizeof(*it));
-		it->kind = 'e';
-		it->event_id = emk_spi_int8(i, 1, 0);
-		it->profile_id = profile_id;
-		it->name = emk_spi_text(i, 2);
-		it->properties = DatumGetJsonbPCopy(emk_spi_datum(i, 3, &isnull));
-		it->occurred_at = DatumGetTimestampTz(emk_spi_datum(i, 4, &isnull));
-		it->message_id = emk_spi_text(i, 5);
-		it->received_at = DatumGetTimestampTz(emk_spi_datum(i, 6, &isnull));
-		d = emk_spi_datum(i, 7, &isnull);
-		it->depth = isnull ? 0 : DatumGetInt16(d);
+		read_event(i, profile_id, it);
 		it->traits = traits;
 		if (matches(rule, it, key))
 		{
@@ -328,52 +343,80 @@ emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 	return k;
 }
 
-int
-emk_trigger_starts_in(EmkHistory *h, const EmkRule *rule, const EmkRun *run, TimestampTz from, EmkItem **out)
+/* One that is known by its time only: the newest that matches, from before there were records. */
+static bool
+read_by_time(const EmkRule *rule, const char *profile_id, const char *key, TimestampTz at, EmkItem *out)
 {
-	TimestampTz opens = from;
 	TimestampTz complete_to;
-	Jsonb	   *traits = h != NULL ? NULL : emk_profile_traits(run->profile_id);
-	int			first = 0;
-	int			n;
+	EmkItem    *all;
+	int			n = matching(NULL, rule, profile_id, key, NULL, at, at, &all, &complete_to);
 
-	if (rule->at_least > 1)
-	{
-		opens = rule->within ? emk_clock_subtract(from, rule->within) : DT_NOBEGIN;
-		n = find_edges(h, rule, run->profile_id, run->key, traits, opens, run->last_at, out, &complete_to);
-	}
-	else
-		n = matching(h, rule, run->profile_id, run->key, traits, opens, run->last_at, out, &complete_to);
-	while (first < n && (*out)[first].occurred_at < from)
-		first++;
-	*out += first;
-	return n - first;
-}
-
-/*
- * A start that the same cancelling event would reach through the look-back is no new beginning, nor is one before the run's
- * own; with at_least only an event at which the count is reached is a start.
- */
-bool
-emk_trigger_next_start(EmkHistory *h, const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkItem *out)
-{
-	EmkItem    *starts;
-
-	if (emk_trigger_starts_in(h, rule, run, Max(emk_clock_add(after, &rule->look_back), run->started_at) + 1, &starts) == 0)
+	if (n == 0)
 		return false;
-	*out = starts[0];
+	*out = all[n - 1];
 	return true;
 }
 
 bool
-emk_trigger_was_cancelled(const EmkRule *rule, const EmkRun *run, EmkItem *out, bool *key_absent)
+emk_trigger_read_start(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char *key, const EmkStart *s, EmkItem *out)
+{
+	Datum		args[3];
+
+	for (int i = h ? emk_trigger_history_from(h, s->at) : 0; h != NULL && i < h->n && h->items[i].occurred_at == s->at; i++)
+		if (h->items[i].kind == 'e' && h->items[i].event_id == s->event_id)
+		{
+			*out = h->items[i];
+			out->profile_id = profile_id;
+			return true;
+		}
+	if (h != NULL)
+		return false;
+	if (s->event_id == 0)
+		return read_by_time(rule, profile_id, key, s->at, out);
+	args[0] = ids_of(profile_id);
+	args[1] = TimestampTzGetDatum(s->at);
+	args[2] = Int64GetDatum(s->event_id);
+	if (emk_spi_run(&start_plan, args, NULL, false, 0) == 0)
+		return false;
+	read_event(0, profile_id, out);
+	out->raw_id = emk_spi_text(0, 8);
+	return true;
+}
+
+static bool
+cancels(const EmkRule *rule, const EmkRun *run, const EmkItem *item, bool *key_absent)
+{
+	char	   *key = emk_rule_key(rule, item->properties);
+
+	*key_absent = key == NULL;
+	return (key == NULL || strcmp(key, run->key) == 0) &&
+		emk_rule_cancels(rule, item->name, item->depth, item->properties, &(char *) {NULL});
+}
+
+static bool
+was_cancelled_replayed(const EmkHistory *h, const EmkRule *rule, const EmkRun *run, EmkItem *out, bool *key_absent)
+{
+	TimestampTz since = emk_clock_subtract(run->started_at, &rule->look_back);
+
+	for (int i = h->known - 1; i >= 0 && h->items[i].occurred_at >= since; i--)
+		if (h->items[i].kind == 'e' && h->owner[h->items[i].who] == run->profile_id &&
+			emk_rule_names_cancel(rule, h->items[i].name, h->items[i].depth) && cancels(rule, run, &h->items[i], key_absent))
+		{
+			*out = h->items[i];
+			return true;
+		}
+	return false;
+}
+
+bool
+emk_trigger_was_cancelled(const EmkHistory *h, const EmkRule *rule, const EmkRun *run, EmkItem *out, bool *key_absent)
 {
 	Datum	   *names = palloc(sizeof(Datum) * (rule->nunless + 1));
 	Datum		args[3];
 	uint64		n;
 
-	if (rule->nunless == 0)
-		return false;
+	if (h != NULL)
+		return was_cancelled_replayed(h, rule, run, out, key_absent);
 	for (int i = 0; i < rule->nunless; i++)
 		names[i] = CStringGetTextDatum(rule->unless[i]);
 	args[0] = ids_of(run->profile_id);
@@ -384,7 +427,6 @@ emk_trigger_was_cancelled(const EmkRule *rule, const EmkRun *run, EmkItem *out, 
 	{
 		bool		isnull;
 		Datum		depth = emk_spi_datum(i, 5, &isnull);
-		char	   *key;
 
 		memset(out, 0, sizeof(*out));
 		out->depth = isnull ? 0 : DatumGetInt16(depth);
@@ -392,10 +434,7 @@ emk_trigger_was_cancelled(const EmkRule *rule, const EmkRun *run, EmkItem *out, 
 		out->name = emk_spi_text(i, 2);
 		out->properties = DatumGetJsonbPCopy(emk_spi_datum(i, 3, &isnull));
 		out->occurred_at = DatumGetTimestampTz(emk_spi_datum(i, 4, &isnull));
-		key = emk_rule_key(rule, out->properties);
-		*key_absent = key == NULL;
-		if ((key == NULL || strcmp(key, run->key) == 0) &&
-			emk_rule_cancels(rule, out->name, out->depth, out->properties, &(char *) {NULL}))
+		if (cancels(rule, run, out, key_absent))
 			return true;
 	}
 	return false;

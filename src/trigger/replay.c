@@ -139,6 +139,16 @@ emk_trigger_replay_put(EmkReplay *r, EmkRun *run)
 }
 
 void
+emk_trigger_replay_restart(EmkReplay *r, const EmkRun *run, TimestampTz cancel_at, TimestampTz now)
+{
+	const EmkRule *rule = r->t.history->rule;
+
+	r->t.now = now;
+	emk_trigger_place_after_gate(&r->t, rule, run, emk_clock_add(cancel_at, &rule->look_back));
+	r->t.fresh.n = 0;
+}
+
+void
 emk_trigger_replay_end(EmkReplay *r)
 {
 	int			minutes;

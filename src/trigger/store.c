@@ -6,10 +6,12 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "port/pg_bswap.h"
 #include "trigger/trigger_int.h"
 #include "utils/builtins.h"
 
-#define RUN_NCOLS 19
+#define RUN_NCOLS EMK_RUN_NCOLS
+#define START_BYTES 20			/* of a stored start: time, event id, version, each in network order */
 
 static EmkPlan load_plan = {
 	"SELECT " EMK_RUN_COLUMNS ", p.ctid FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
@@ -22,31 +24,31 @@ static EmkPlan delete_plan = {
 };
 static EmkPlan insert_plan = {
 	"INSERT INTO eventmkt_data.pending_trigger (node, " EMK_RUN_COLUMNS ") "
-	"SELECT $20, u.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"SELECT $21, u.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
 	"pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
 	"pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), "
-	"pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19)) AS u ON CONFLICT DO NOTHING",
-	20, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
+	"pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20)) AS u ON CONFLICT DO NOTHING",
+	21, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
 		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
 		TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	INT2ARRAYOID, INT2OID}
+	INT2ARRAYOID, BYTEAARRAYOID, INT2OID}
 };
 static EmkPlan update_plan = {
-	"UPDATE eventmkt_data.pending_trigger AS p SET profile_id = u.c4, key = u.c5, slot = u.c6, state = u.c7, started_at = u.c8, "
-	"event_id = u.c9, event_name = u.c10, event_at = u.c11, message_id = u.c12, properties = u.c13, last_at = u.c14, "
-	"due_at = u.c15, wake_at = u.c16, received_at = u.c17, depth = u.c19 "
+	"UPDATE eventmkt_data.pending_trigger AS p SET rule_version = u.c3, profile_id = u.c4, key = u.c5, slot = u.c6, state = u.c7, "
+	"started_at = u.c8, event_id = u.c9, event_name = u.c10, event_at = u.c11, message_id = u.c12, properties = u.c13, "
+	"last_at = u.c14, due_at = u.c15, wake_at = u.c16, received_at = u.c17, depth = u.c19, starts = u.c20 "
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
 	"pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
 	"pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), "
-	"pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20)) "
-	"AS u (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, tid) "
+	"pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20), pg_catalog.unnest($21)) "
+	"AS u (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, tid) "
 	"WHERE p.ctid OPERATOR(pg_catalog.=) u.tid",
-	20, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
+	21, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
 		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
 		TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	INT2ARRAYOID, 1010 /* tid[] */ }
+	INT2ARRAYOID, BYTEAARRAYOID, 1010 /* tid[] */ }
 };
 static EmkPlan take_due_plan = {
 	"DELETE FROM eventmkt_data.pending_trigger WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
@@ -80,6 +82,72 @@ time_at(uint64 row, int col)
 	return DatumGetTimestampTz(emk_spi_datum(row, col, &isnull));
 }
 
+/* The record as stored; NULL where it says no more than the run itself */
+static Datum
+pack_starts(const EmkRun *run, bool *isnull)
+{
+	bytea	   *packed;
+	char	   *at;
+
+	*isnull = run->nstarts <= 1;
+	if (*isnull)
+		return (Datum) 0;
+	packed = palloc(VARHDRSZ + START_BYTES * run->nstarts);
+	SET_VARSIZE(packed, VARHDRSZ + START_BYTES * run->nstarts);
+	at = VARDATA(packed);
+	for (int i = 0; i < run->nstarts; i++, at += START_BYTES)
+	{
+		uint64		v[2] = {pg_hton64((uint64) run->starts[i].at), pg_hton64((uint64) run->starts[i].event_id)};
+		uint32		version = pg_hton32((uint32) run->starts[i].version);
+
+		memcpy(at, v, sizeof(v));
+		memcpy(at + sizeof(v), &version, sizeof(version));
+	}
+	return PointerGetDatum(packed);
+}
+
+/* Of a run from before there were records only the newest start is known, by its time. */
+static void
+make_record(EmkRun *run)
+{
+	run->starts = palloc(sizeof(EmkStart) * 2);
+	run->starts_room = 2;
+	run->starts[run->nstarts++] = (EmkStart) {run->started_at, run->event_at == run->started_at ? run->event_id : 0, run->rule_version};
+	if (run->last_at > run->started_at)
+		run->starts[run->nstarts++] = (EmkStart) {run->last_at, run->event_at == run->last_at ? run->event_id : 0, run->rule_version};
+}
+
+static void
+unpack_starts(EmkRun *run, uint64 row)
+{
+	const EmkRule *rule = emk_rule_get(run->rule_id, run->rule_version);
+	bool		isnull;
+	Datum		d = emk_spi_datum(row, RUN_NCOLS, &isnull);
+	bytea	   *packed;
+	const char *at;
+
+	if (rule == NULL || !emk_trigger_has_series(rule))
+		return;
+	if (isnull)
+	{
+		make_record(run);
+		return;
+	}
+	packed = DatumGetByteaPP(d);
+	at = VARDATA_ANY(packed);
+	run->nstarts = run->starts_room = VARSIZE_ANY_EXHDR(packed) / START_BYTES;
+	run->starts = palloc(sizeof(EmkStart) * run->nstarts);
+	for (int i = 0; i < run->nstarts; i++, at += START_BYTES)
+	{
+		uint64		v[2];
+		uint32		version;
+
+		memcpy(v, at, sizeof(v));
+		memcpy(&version, at + sizeof(v), sizeof(version));
+		run->starts[i] = (EmkStart) {(TimestampTz) pg_ntoh64(v[0]), (int64) pg_ntoh64(v[1]), (int32) pg_ntoh32(version)};
+	}
+}
+
 /* Reads EMK_RUN_COLUMNS from row `row` of the current result. */
 void
 emk_trigger_read_run(uint64 row, EmkRun *run)
@@ -106,7 +174,9 @@ emk_trigger_read_run(uint64 row, EmkRun *run)
 	run->received_at = time_at(row, 17);
 	run->created_at = time_at(row, 18);
 	run->depth = DatumGetInt16(emk_spi_datum(row, 19, &isnull));
+	unpack_starts(run, row);
 }
+
 
 static Datum
 tid_array(EmkRun **runs, int n)
@@ -147,9 +217,10 @@ run_arrays(EmkRun **runs, int n, Datum *args)
 {
 	static const Oid elem[RUN_NCOLS] = {INT8OID, INT4OID, INT4OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID,
 		INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, INT2OID};
+	TIMESTAMPTZOID, INT2OID, BYTEAOID};
 	Datum	   *v[RUN_NCOLS];
 	bool	   *no_message = palloc0(sizeof(bool) * n);
+	bool	   *no_starts = palloc0(sizeof(bool) * n);
 
 	for (int c = 0; c < RUN_NCOLS; c++)
 		v[c] = palloc(sizeof(Datum) * n);
@@ -177,10 +248,11 @@ run_arrays(EmkRun **runs, int n, Datum *args)
 		v[16][i] = TimestampTzGetDatum(r->received_at);
 		v[17][i] = TimestampTzGetDatum(r->created_at);
 		v[18][i] = Int16GetDatum(r->depth);
+		v[19][i] = pack_starts(r, &no_starts[i]);
 		lowest_put = Min(lowest_put, r->wake_at);
 	}
 	for (int c = 0; c < RUN_NCOLS; c++)
-		args[c] = emk_spi_array(v[c], c == 11 ? no_message : NULL, n, elem[c]);
+		args[c] = emk_spi_array(v[c], c == 11 ? no_message : c == 19 ? no_starts : NULL, n, elem[c]);
 }
 
 /* Changes the rows of stored runs. */
@@ -231,27 +303,50 @@ emk_trigger_add(EmkTake *t, EmkRun *run)
 	emk_trigger_push(&t->runs, run);
 }
 
-EmkRun *
-emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last)
+static EmkRun *
+walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last)
 {
 	uint32		h = last ? last->hash : run_hash(profile_id, rule_id);
 	EmkRun	   *r = last ? last->next : t->buckets[h & (t->nbuckets - 1)];
 
-	for (; r != NULL; r = r->next)
-		if (!r->gone && r->hash == h && r->rule_id == rule_id && strcmp(r->profile_id, profile_id) == 0)
-			return r;
-	return NULL;
+	while (r != NULL && (r->hash != h || r->rule_id != rule_id || strcmp(r->profile_id, profile_id) != 0))
+		r = r->next;
+	return r;
 }
 
-/* Did this event begin a run in this pass, or has it one that is live? A run that the pass ended already counts too. */
+EmkRun *
+emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last)
+{
+	do
+		last = walk(t, profile_id, rule_id, last);
+	while (last != NULL && last->gone);
+	return last;
+}
+
+EmkRun *
+emk_trigger_walk_cancelled(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last)
+{
+	do
+		last = walk(t, profile_id, rule_id, last);
+	while (last != NULL && !last->cancelled);
+	return last;
+}
+
+/* Did this event begin a run in this pass, or has one that is live taken it in? A run that the pass ended already counts too. */
 bool
 emk_trigger_has_event(EmkTake *t, const char *profile_id, int32 rule_id, int64 event_id)
 {
 	uint32		h = run_hash(profile_id, rule_id);
 
 	for (EmkRun *r = t->buckets[h & (t->nbuckets - 1)]; r != NULL; r = r->next)
-		if (r->hash == h && r->rule_id == rule_id && r->event_id == event_id && strcmp(r->profile_id, profile_id) == 0)
-			return true;
+		if (r->hash == h && r->rule_id == rule_id && strcmp(r->profile_id, profile_id) == 0)
+		{
+			if (r->event_id == event_id)
+				return true;
+			for (int i = 0; i < r->nstarts; i++)
+				if (r->starts[i].event_id == event_id)
+					return true;
+		}
 	return false;
 }
 

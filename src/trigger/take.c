@@ -268,6 +268,37 @@ process(EmkTake *t, const EmkItem *item)
 	}
 }
 
+static void
+prepare(EmkTake *t, TimestampTz now, EmkDecisions *decisions)
+{
+	memset(t, 0, sizeof(*t));
+	t->now = now;
+	t->decisions = decisions;
+	t->nbuckets = EMK_TAKE_BUCKETS;
+	t->buckets = palloc0(sizeof(EmkRun *) * EMK_TAKE_BUCKETS);
+}
+
+/* The gate asks about one run; the others of its rule and profile are read here. None of the starts is asked about: all were let in. */
+void
+emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now, EmkDecisions *decisions)
+{
+	int32		rule_id = rule->rule_id;
+	EmkItem		item = {.kind = 'e', .profile_id = run->profile_id, .rules = &rule_id, .nrules = 1};
+	TimestampTz after = emk_clock_add(cancel_at, &rule->look_back);
+	EmkRuns		due = {0};
+	EmkTake		t;
+
+	if (run->nstarts == 0 || run->last_at <= after)
+		return;
+	prepare(&t, now, decisions);
+	emk_trigger_load(&t, &item, 1);
+	emk_trigger_place_after_gate(&t, rule, run, after);
+	emk_trigger_end_storms(&t);
+	emk_trigger_save(&t, &due);
+	emk_trigger_put(due.v, due.n);
+	pfree(t.buckets);
+}
+
 int
 emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *due, EmkDecisions *decisions)
 {
@@ -285,11 +316,7 @@ emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *du
 	read_events(items, n);
 	qsort(items, n, sizeof(EmkItem), compare_items);
 
-	memset(&t, 0, sizeof(t));
-	t.now = now;
-	t.decisions = decisions;
-	t.nbuckets = EMK_TAKE_BUCKETS;
-	t.buckets = palloc0(sizeof(EmkRun *) * EMK_TAKE_BUCKETS);
+	prepare(&t, now, decisions);
 	emk_trigger_load(&t, items, n);
 	emk_trigger_expect_storms(&t, items, n);
 	for (int i = 0; i < n; i++)

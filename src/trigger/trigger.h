@@ -9,7 +9,7 @@
  *   replace    the oldest gives start and due time, the newest the data
  *   parallel   each starting event has a run of its own (so has each of a rule without delay)
  *
- * A starting event later than due_at does not touch a run: the run is set aside (slot = event id) to be decided, and the event
+ * A starting event later than due_at does not touch a run: the run is set aside (slot = minus its id) to be decided, and the event
  * begins another.
  */
 #ifndef EMK_TRIGGER_H
@@ -19,6 +19,14 @@
 #include "event/event.h"
 #include "rule/rule.h"
 #include "storage/itemptr.h"
+
+/* A starting event that a run took in */
+typedef struct EmkStart
+{
+	TimestampTz at;
+	int64		event_id;		/* 0: not known, from before there were records */
+	int32		version;		/* of the rule that let it in */
+} EmkStart;
 
 /* One run. Strings and properties live in the pass's memory context. */
 typedef struct EmkRun
@@ -42,11 +50,14 @@ typedef struct EmkRun
 	TimestampTz received_at;
 	TimestampTz created_at;
 	int			depth;
+	EmkStart   *starts;			/* in order of time, see series.c */
+	int			nstarts;		/* 0: no record is kept */
 	/* not stored */
+	int			starts_room;
 	bool		stored;			/* it has a row, at tid, locked by us */
 	bool		dirty;			/* the row is behind */
 	bool		gone;			/* ended */
-	bool		late;			/* debounce: it began although a later one lives; only the history knows whether it may */
+	bool		cancelled;		/* by what had been told before this pass, which found that: the decision is not stored yet */
 	ItemPointerData tid;
 	uint32		hash;			/* of profile and rule; chain of the pass's look-up table */
 	struct EmkRun *next;
@@ -136,9 +147,11 @@ extern TimestampTz emk_trigger_next_wake(TimestampTz low);
 extern void emk_trigger_quarantine_work(const char *error, int slot, int slots, TimestampTz now);
 extern void emk_trigger_quarantine_due(const char *error, TimestampTz now);
 
-/* After a run (ignore, replace) was cancelled at `cancel_at`: the run of the next start folded into it, or NULL. */
-extern EmkRun *emk_trigger_restart(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at,
-								   TimestampTz now);
+/*
+ * After a due run was cancelled at `cancel_at`: the starts that it took in and that are not concerned find or begin their runs, as rows.
+ */
+extern void emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now,
+								EmkDecisions *decisions);
 
 /* An inactivity run goes on from a later event. */
 extern void emk_trigger_rearm(EmkRun *run, TimestampTz at, int64 event_id, const char *name, Jsonb *properties, TimestampTz due_at);
@@ -148,7 +161,8 @@ extern void emk_trigger_rearm(EmkRun *run, TimestampTz at, int64 event_id, const
  * needs an open SPI connection for those only. Everything lives in the current memory context.
  *
  * item: items[i] happens. due: takes the runs that want to be looked at until `now`, in the order of their due times; put gives one
- * back. wake: when the next run wants to be looked at, or a storm is over; DT_NOEND for never. end: a storm that goes on is told.
+ * back, restart what is left of a cancelled one. wake: when the next run wants to be looked at, or a storm is over; DT_NOEND for
+ * never. end: a storm that goes on is told.
  * live: the runs that there are.
  */
 typedef struct EmkReplay EmkReplay;
@@ -157,6 +171,7 @@ extern void emk_trigger_replay_item(EmkReplay *r, int i);
 extern TimestampTz emk_trigger_replay_wake(const EmkReplay *r);
 extern void emk_trigger_replay_due(EmkReplay *r, TimestampTz now, EmkRuns *due);
 extern void emk_trigger_replay_put(EmkReplay *r, EmkRun *run);
+extern void emk_trigger_replay_restart(EmkReplay *r, const EmkRun *run, TimestampTz cancel_at, TimestampTz now);
 extern void emk_trigger_replay_end(EmkReplay *r);
 extern void emk_trigger_replay_live(const EmkReplay *r, EmkRuns *live);
 /* items[] from this index on are not before `at` */

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.pending_trigger (
 	rule_version int NOT NULL,
 	profile_id	text COLLATE "C" NOT NULL,
 	key			text COLLATE "C" NOT NULL,		-- the value of the rule's `per`, '' without
-	slot		bigint NOT NULL,				-- 0; the event id for parallel runs and for one that fell due before the next began
+	slot		bigint NOT NULL,				-- 0: the newest; the event id for parallel runs, minus its run_id for an older one
 	state		text COLLATE "C" NOT NULL CHECK (state IN ('waiting', 'held')),
 	started_at	timestamptz NOT NULL,			-- event time from which cancelling events count
 	event_id	bigint NOT NULL,				-- the event whose data are sent
@@ -23,5 +23,7 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.pending_trigger (
 	depth		smallint NOT NULL,
 	PRIMARY KEY (profile_id, rule_id, key, slot)
 );
+-- since data version 5: the starts that the run took in, 20 bytes each (time, event id, version of the rule); NULL: its own alone
+ALTER TABLE eventmkt_data.pending_trigger ADD COLUMN IF NOT EXISTS starts bytea;
 CREATE INDEX IF NOT EXISTS pending_trigger_wake ON eventmkt_data.pending_trigger (wake_at);
 COMMENT ON TABLE eventmkt_data.pending_trigger IS 'live runs of rules, each waiting until wake_at';

@@ -34,12 +34,15 @@ extern void emk_trigger_load(EmkTake *t, const EmkItem *items, int n);
 extern void emk_trigger_add(EmkTake *t, EmkRun *run);
 /* Walks the live runs of a profile and rule: pass NULL first, then the last one; returns NULL at the end. */
 extern EmkRun *emk_trigger_walk(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last);
+/* The same for those that this pass found cancelled */
+extern EmkRun *emk_trigger_walk_cancelled(EmkTake *t, const char *profile_id, int32 rule_id, EmkRun *last);
 extern bool emk_trigger_has_event(EmkTake *t, const char *profile_id, int32 rule_id, int64 event_id);
 extern void emk_trigger_save(EmkTake *t, EmkRuns *due);
 extern void emk_trigger_delete(EmkRun **runs, int n);
 #define EMK_RUN_COLUMNS \
 	"run_id, rule_id, rule_version, profile_id, key, slot, state, started_at, event_id, event_name, event_at, " \
-	"message_id, properties, last_at, due_at, wake_at, received_at, created_at, depth"
+	"message_id, properties, last_at, due_at, wake_at, received_at, created_at, depth, starts"
+#define EMK_RUN_NCOLS 20
 
 /* absorb.c: ends the new runs that belong to what was decided already */
 extern void emk_trigger_absorb(EmkTake *t);
@@ -47,17 +50,32 @@ extern bool emk_trigger_is_decided(EmkTake *t, const EmkRule *rule, const EmkIte
 
 /* start.c */
 extern void emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
-/* The first start after `after` that was folded into a run that is over begins as if it came now, and keeps what else was. */
-extern void emk_trigger_begin_again(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after);
-/* Of the starts of the rule only those fire that none follows within its delay */
-extern bool emk_trigger_debounces(const EmkRule *rule);
+extern EmkRun *emk_trigger_begin(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, int64 slot);
+extern void emk_trigger_take_data(EmkRun *run, const EmkItem *item);
+extern void emk_trigger_set_due(EmkRun *run, const EmkRule *rule, TimestampTz from);
 extern void emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item);
 /* A condition failed: counted against the rule, but not in a replay */
 extern void emk_trigger_failed(const EmkTake *t, const EmkRule *rule, const char *error);
 
+/*
+ * series.c. place: a start finds its run, or begins one. place_rest: those that a run took in after `after`; the run is gone.
+ * place_after_gate: the same where its row is gone, too. dissolve: all starts of a run that is gone, with its data in `item`, whose profile
+ * they go to. touch: are two runs of one rule and key near enough to be one?
+ */
+extern bool emk_trigger_has_delay(const EmkRule *rule);
+/* Of the starts of the rule only those fire that none follows within its delay */
+extern bool emk_trigger_debounces(const EmkRule *rule);
+/* Its runs have a record */
+extern bool emk_trigger_has_series(const EmkRule *rule);
+extern void emk_trigger_place(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
+extern void emk_trigger_place_rest(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after);
+extern void emk_trigger_place_after_gate(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after);
+extern void emk_trigger_dissolve(EmkTake *t, const EmkRule *rule, const EmkRun *run, const EmkItem *item);
+extern bool emk_trigger_touch(const EmkTake *t, const EmkRule *rule, const EmkRun *a, const EmkRun *b);
+
 /* cancel.c */
 extern void emk_trigger_cancel(EmkTake *t, const EmkRule *rule, const EmkItem *item);
-/* Ends a run; where a later start was folded into it (ignore, replace) that start begins a run of its own. */
+/* Ends a run; what else it took in (ignore, replace) goes on. */
 extern void emk_trigger_end_run(EmkTake *t, EmkRun *run, const EmkRule *rule, const EmkItem *cancel, bool key_absent);
 extern void emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n);
 
@@ -66,13 +84,11 @@ extern void emk_trigger_late_cancels(EmkTake *t, const EmkItem *items, int n);
  * given out once a pass. palloc'd array
  */
 extern int	emk_trigger_edges(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key, EmkItem **out);
-/* the starting events of the run's key from `from` to its last_at, in event order; returns how many. Of a count: its edges */
-extern int	emk_trigger_starts_in(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz from, EmkItem **out);
-/* the first starting event after `after`, for a run that begins anew; false when there is none */
-extern bool emk_trigger_next_start(EmkHistory *history, const EmkRule *rule, const EmkRun *run, TimestampTz after,
+/* the event of a start that a run took in; false when it is gone */
+extern bool emk_trigger_read_start(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char *key, const EmkStart *s,
 								   EmkItem *out);
-/* has an event that cancels the run been told already? The newest, from the tables; facts and time are set in *out, nothing else */
-extern bool emk_trigger_was_cancelled(const EmkRule *rule, const EmkRun *run, EmkItem *out, bool *key_absent);
+/* has an event that cancels the run been told already? The newest; facts and time are set in *out, nothing else */
+extern bool emk_trigger_was_cancelled(const EmkHistory *h, const EmkRule *rule, const EmkRun *run, EmkItem *out, bool *key_absent);
 /* does a starting event follow the run's, in event order, at `to` at the latest? From the tables; not for counts */
 extern bool emk_trigger_is_followed(const EmkRule *rule, const EmkRun *run, TimestampTz to);
 /* is the count still reached at the run's start, by what is committed now? From the tables */

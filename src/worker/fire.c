@@ -3,7 +3,7 @@
  *
  *   rule dropped                        → cancelled, rule_dropped
  *   rule disabled                       → held until it is enabled
- *   gate: cancelling event              → cancelled (and a later start folded into the run begins anew)
+ *   gate: cancelling event              → cancelled (and later starts that the run took in go on)
  *   gate: later activity (inactivity)   → waits on from there
  *   gate: audience, re-entry            → suppressed
  *   gate: an earlier send is open       → held
@@ -51,11 +51,8 @@ hold(Fire *f, EmkRun *run, const EmkRule *rule, TimestampTz until, const char *r
 static void
 cancel(Fire *f, EmkRun *run, const EmkGateRun *g)
 {
-	EmkRun	   *again = emk_trigger_restart(NULL, g->rule, run, g->cancel_at, f->pass->now);
-
 	emk_trigger_decide(&f->pass->decisions, run, g->rule, "cancelled", g->reason, g->facts);
-	if (again != NULL)
-		wait_on(f, again, again->due_at);
+	emk_trigger_restart(g->rule, run, g->cancel_at, f->pass->now, &f->pass->decisions);
 }
 
 /* An inactivity run goes on from the newest event. */

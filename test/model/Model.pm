@@ -148,7 +148,8 @@ sub belongs_to_decided
 	{
 		# a count is reached once, however its edge moves: what was decided, or waits, at or after it was the same if nothing lies between
 		my ($next) = grep { $_->{at} > $e->{at} } @follow;
-		my @taken = ((map { $_->{start} } @d), grep { $_ > $e->{at} + $rule->{after} } map { $_->{e}{at} } @{ $m->{live}{ $rule->{name} }{$who}{$key} // [] });
+		my @live = map { $_->{e} } @{ $m->{live}{ $rule->{name} }{$who}{$key} // [] };
+		my @taken = map { $_->{at} // $_->{start} } @d, grep { $_->{at} > $e->{at} + $rule->{after} || (!$rule->{after} && event_order($_, $e) > 0) } @live;
 		return 1 if grep { $_ >= $e->{at} && (!$next || $_ < $next->{at}) } @taken;
 		return 0 if !$rule->{after} || $rule->{repeat} eq 'parallel';
 	}
@@ -244,29 +245,14 @@ sub consider
 	}
 }
 
-# Two people are one: their runs are joined. Of two runs of one rule and key the older stays and takes the other's event as it would have
-# taken the event; the younger ends.
+# Two people are one: so are their starts, and those that are one person's go together as if they always had been.
 sub follow
 {
 	my ($m, $from, $into) = @_;
 	for my $name (keys %{ $m->{live} })
 	{
 		my $theirs = delete $m->{live}{$name}{$from} or next;
-		for my $key (keys %$theirs)
-		{
-			my $ours = $m->{live}{$name}{$into}{$key} //= [];
-			my @moved = $m->runs_of($name, $theirs->{$key});
-			my @here = $m->runs_of($name, $ours);
-			my $rule = @moved ? $moved[-1]{rule} : undef;
-			if (@moved && @here && $rule->{after} && $rule->{repeat} ne 'parallel')
-			{
-				my ($older, $younger) = $moved[-1]{start} < $here[-1]{start} ? ($moved[-1], $here[-1]) : ($here[-1], $moved[-1]);
-				my $data = $younger->{starts}[ $rule->{repeat} eq 'ignore' ? 0 : -1 ];
-				push @{ $m->{cancelled} }, [ $name, $into, $key, $younger->{start}, 'may be' ];
-				$younger->{starts} = [$data];
-			}
-			@$ours = map { @{ $_->{starts} } } @here, @moved;
-		}
+		push @{ $m->{live}{$name}{$into}{$_} }, @{ $theirs->{$_} } for keys %$theirs;
 	}
 }
 
@@ -298,13 +284,13 @@ sub cancel
 	}
 }
 
-# Inactivity: the wait goes on from the newest event, whichever it was.
+# Inactivity: the wait goes on from the newest event, whichever it was; while the rule is disabled nobody looks.
 sub wind_up
 {
 	my ($m, $name, $who, $key) = @_;
 	my $live = $m->{live}{$name}{$who}{$key};
 	my ($run) = $m->runs_of($name, $live);
-	return if !$run || !$run->{rule}{lapse};
+	return if !$run || !$run->{rule}{lapse} || !$m->{rules}{$name}{enabled};
 	my ($last) = reverse $m->matching($run->{rule}, $who, $key);
 	@$live = { e => $last, version => $run->{version}, pass => $run->{fresh} ? $m->{pass} : 0 };
 }
@@ -373,7 +359,7 @@ sub lines
 sub cancelled_lines
 {
 	my ($m) = @_;
-	return map { join '|', $_->[0], $m->canonical($_->[1]), $_->[2], $_->[3] } grep { !$_->[4] } @{ $m->{cancelled} };
+	return map { join '|', $_->[0], $m->canonical($_->[1]), $_->[2], $_->[3] } @{ $m->{cancelled} };
 }
 
 1;
