@@ -47,6 +47,7 @@ static const struct
 		"ids uuid[] NOT NULL, PRIMARY KEY (node, lease, chunk));"
 		"INSERT INTO eventmkt_data.lease SELECT node, lease, 0, pg_catalog.array_agg(id) FROM eventmkt_data.delivery WHERE status "
 	"OPERATOR(pg_catalog.=) 'in_flight' AND lease IS NOT NULL GROUP BY lease, node ON CONFLICT DO NOTHING"},
+	{5, "ALTER TABLE eventmkt_data.pending_trigger ADD COLUMN IF NOT EXISTS starts bytea"},
 	{0, NULL}
 };
 

@@ -21,9 +21,8 @@ CREATE TABLE IF NOT EXISTS eventmkt_data.pending_trigger (
 	received_at	timestamptz NOT NULL,			-- when the event was known
 	created_at	timestamptz NOT NULL,
 	depth		smallint NOT NULL,
+	starts		bytea,							-- those that the run took in, 20 bytes each (time, event id, version of the rule); NULL: its own alone
 	PRIMARY KEY (profile_id, rule_id, key, slot)
 );
--- since data version 5: the starts that the run took in, 20 bytes each (time, event id, version of the rule); NULL: its own alone
-ALTER TABLE eventmkt_data.pending_trigger ADD COLUMN IF NOT EXISTS starts bytea;
 CREATE INDEX IF NOT EXISTS pending_trigger_wake ON eventmkt_data.pending_trigger (wake_at);
 COMMENT ON TABLE eventmkt_data.pending_trigger IS 'live runs of rules, each waiting until wake_at';
