@@ -15,6 +15,7 @@
 #define PASS_BATCH 2000
 #define PARTITIONS_AHEAD 8
 #define MAX_TRIES 10
+#define TRY_PAUSE 5000L			/* microseconds, growing */
 #define FORGET_BATCH 10000		/* rows of each table a turn of the worker, or a call of maintain() */
 #define LOCK_WAIT "100ms"
 #define LOCK_PAUSE 50000		/* microseconds */
@@ -165,6 +166,8 @@ try_batch(int max, bool first, bool *more)
 			ReThrowError(e);
 		*more = first;
 		b.n = first ? -1 : 0;
+		if (first)
+			pg_usleep(tries * TRY_PAUSE);	/* nothing is locked now */
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -193,6 +196,23 @@ check_home(void)
 				 errhint("An operator calls eventmkt.adopt() once it is meant to send.")));
 }
 
+/* A library that was installed before init() ran would look for columns that are not there. */
+static void
+check_tables(void)
+{
+	const char *version = emk_setting_get("data_version");
+
+	if (version != NULL && atoi(version) == EMK_DATA_VERSION)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the tables of eventmkt are of version %s, and this library works on those of version %d",
+					version != NULL ? version : "unknown", EMK_DATA_VERSION),
+			 version != NULL && atoi(version) > EMK_DATA_VERSION ?
+			 errhint("Install the newer library, then run ALTER EXTENSION eventmkt UPDATE.") :
+			 errhint("Run SELECT eventmkt.init().")));
+}
+
 PG_FUNCTION_INFO_V1(emk_worker_run_due);
 /* eventmkt.run_due(max_rows): rows of work and due runs handled */
 Datum
@@ -210,6 +230,7 @@ emk_worker_run_due(PG_FUNCTION_ARGS)
 				 errhint("Leave the argument out for 10000.")));
 	emk_owner_enter(&owner);
 	check_home();
+	check_tables();
 	pinned = emk_spi_pin();
 	SPI_connect();
 	done = emk_worker_pass(max);
