@@ -87,8 +87,8 @@ send(Sim *s, const EmkRun *run)
 	sent->at = s->now;
 }
 
-static void
-decide(Sim *s, EmkRun *run)
+static EmkGateRun
+ask(Sim *s, const EmkRun *run)
 {
 	const EmkRule *rule = s->tried->rule;
 	Sent	   *sent = rule->reentry != NULL ? last_send(s, run->profile_id, run->key) : NULL;
@@ -96,15 +96,46 @@ decide(Sim *s, EmkRun *run)
 	.event_id = run->event_id};
 
 	emk_gate_replay(&g, &s->h, sent ? sent->at : DT_NOBEGIN, s->now);
+	return g;
+}
+
+/* What was cancelled comes first, as in the worker: others of its key that fall due now may take in what is left of it. */
+static void
+cancel(Sim *s, const EmkGateRun *gates)
+{
+	EmkRun	  **others = palloc(sizeof(EmkRun *) * Max(s->due.n, 1));
+
+	for (int k = 0; k < s->due.n; k++)
+	{
+		EmkRun	   *run = s->due.v[k];
+		int			n = 0;
+
+		if (gates[k].verdict != EMK_CANCEL)
+			continue;
+		run->gone = true;
+		emk_trigger_decide(&s->decisions, run, s->tried->rule, "cancelled", gates[k].reason, gates[k].facts);
+		for (int i = 0; i < s->due.n; i++)
+			if (!s->due.v[i]->gone && gates[i].verdict != EMK_CANCEL && s->due.v[i]->profile_id == run->profile_id &&
+				strcmp(s->due.v[i]->key, run->key) == 0)
+				others[n++] = s->due.v[i];
+		emk_trigger_replay_restart(s->runs, run, gates[k].cancel_at, s->now, others, n);
+	}
+	pfree(others);
+}
+
+static void
+decide(Sim *s, EmkRun *run, const EmkGateRun *gate)
+{
+	const EmkRule *rule = s->tried->rule;
+	EmkGateRun	g = *gate;
+
 	switch (emk_gate_fate(&g, run->due_at, false, s->now))
 	{
 		case EMK_FATE_WAIT:
 			run->wake_at = run->due_at;
 			emk_trigger_replay_put(s->runs, run);
 			break;
-		case EMK_FATE_CANCELLED:
-			emk_trigger_decide(&s->decisions, run, rule, "cancelled", g.reason, g.facts);
-			emk_trigger_replay_restart(s->runs, run, g.cancel_at, s->now);
+		case EMK_FATE_CANCELLED:	/* was done first */
 			break;
 		case EMK_FATE_REARMED:
 			emk_trigger_rearm(run, g.new_start, g.new_event_id, g.new_event_name, g.new_properties, g.hold_until);
@@ -126,6 +157,25 @@ decide(Sim *s, EmkRun *run)
 			send(s, run);
 			break;
 	}
+}
+
+static void
+decide_due(Sim *s)
+{
+	EmkGateRun *gates = palloc(sizeof(EmkGateRun) * Max(s->due.n, 1));
+
+	for (int k = 0; k < s->due.n; k++)
+		gates[k] = ask(s, s->due.v[k]);
+	cancel(s, gates);
+	for (int k = 0; k < s->due.n; k++)
+	{
+		if (s->due.v[k]->gone)
+			continue;
+		if (k > 0 && s->tried->rule->reentry != NULL)
+			gates[k] = ask(s, s->due.v[k]); /* one before it may have sent */
+		decide(s, s->due.v[k], &gates[k]);
+	}
+	pfree(gates);
 }
 
 /* From now on all that belonged to the one profile belongs to the other, what was sent to it too. */
@@ -220,8 +270,7 @@ emk_report_simulate(EmkBacktest *b, const EmkTried *tried, EmkPerson *p)
 		{
 			s.now = Max(s.now, wake);
 			emk_trigger_replay_due(s.runs, s.now, &s.due);
-			for (int k = 0; k < s.due.n; k++)
-				decide(&s, s.due.v[k]);
+			decide_due(&s);
 			tell(&s);
 		}
 		else if (i < p->n)

@@ -54,6 +54,27 @@ compare_uint32(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+bool
+emk_trigger_lock_people(const char *const *ids, int n, bool wait)
+{
+	uint32	   *bucket = palloc(sizeof(uint32) * Max(n, 1));
+	LOCKTAG		tag;
+
+	for (int i = 0; i < n; i++)
+		bucket[i] = hash_bytes((const unsigned char *) ids[i], strlen(ids[i])) % ABSORB_LOCKS;
+	qsort(bucket, n, sizeof(uint32), compare_uint32);
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0 && bucket[i] == bucket[i - 1])
+			continue;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ABSORB_LOCK_CLASS, bucket[i], 3);
+		if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+			return false;
+	}
+	pfree(bucket);
+	return true;
+}
+
 /*
  * Two passes at events of one person at the same time could each find the edge of a count, or each take a late event for a new
  * one, and neither sees what the other is deciding. So what may repeat a decision waits for the other's end: one lock of 256
@@ -64,9 +85,8 @@ compare_uint32(const void *a, const void *b)
 static void
 lock_people(const EmkTake *t, const EmkRuns *runs)
 {
-	uint32	   *bucket = palloc(sizeof(uint32) * runs->n);
+	const char **ids = palloc(sizeof(char *) * runs->n);
 	int			n = 0;
-	LOCKTAG		tag;
 
 	for (int i = 0; i < runs->n; i++)
 	{
@@ -74,15 +94,9 @@ lock_people(const EmkTake *t, const EmkRuns *runs)
 		const EmkRule *rule = emk_rule_get(r->rule_id, r->rule_version);
 
 		if (r->started_at <= t->now - EMK_TRIGGER_YOUNG || (rule != NULL && rule->at_least > 1))
-			bucket[n++] = hash_bytes((const unsigned char *) r->profile_id, strlen(r->profile_id)) % ABSORB_LOCKS;
+			ids[n++] = r->profile_id;
 	}
-	qsort(bucket, n, sizeof(uint32), compare_uint32);
-	for (int i = 0; i < n; i++)
-		if (i == 0 || bucket[i] != bucket[i - 1])
-		{
-			SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ABSORB_LOCK_CLASS, bucket[i], 3);
-			LockAcquire(&tag, ExclusiveLock, false, false);
-		}
+	(void) emk_trigger_lock_people(ids, n, true);
 }
 
 /* What is known of a fresh run */

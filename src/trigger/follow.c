@@ -111,6 +111,7 @@ static void
 wake(const EmkTake *t, EmkRun *run)
 {
 	run->wake_at = run->held ? run->wake_at : Min(run->wake_at, t->now);
+	run->spared_version = 0;
 	run->dirty = true;
 }
 

@@ -361,6 +361,7 @@ bool
 emk_trigger_read_start(EmkHistory *h, const EmkRule *rule, const char *profile_id, const char *key, const EmkStart *s, EmkItem *out)
 {
 	Datum		args[3];
+	bool		found;
 
 	for (int i = h ? emk_trigger_history_from(h, s->at) : 0; h != NULL && i < h->n && h->items[i].occurred_at == s->at; i++)
 		if (h->items[i].kind == 'e' && h->items[i].event_id == s->event_id)
@@ -376,11 +377,14 @@ emk_trigger_read_start(EmkHistory *h, const EmkRule *rule, const char *profile_i
 	args[0] = ids_of(profile_id);
 	args[1] = TimestampTzGetDatum(s->at);
 	args[2] = Int64GetDatum(s->event_id);
-	if (emk_spi_run(&start_plan, args, NULL, false, 0) == 0)
-		return false;
-	read_event(0, profile_id, out);
-	out->raw_id = emk_spi_text(0, 8);
-	return true;
+	found = emk_spi_run(&start_plan, args, NULL, false, 0) > 0;
+	if (found)
+	{
+		read_event(0, profile_id, out);
+		out->raw_id = emk_spi_text(0, 8);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return found;
 }
 
 static bool
@@ -413,7 +417,9 @@ emk_trigger_was_cancelled(const EmkHistory *h, const EmkRule *rule, const EmkRun
 {
 	Datum	   *names = palloc(sizeof(Datum) * (rule->nunless + 1));
 	Datum		args[3];
+	SPITupleTable *rows;
 	uint64		n;
+	bool		found = false;
 
 	if (h != NULL)
 		return was_cancelled_replayed(h, rule, run, out, key_absent);
@@ -423,21 +429,24 @@ emk_trigger_was_cancelled(const EmkHistory *h, const EmkRule *rule, const EmkRun
 	args[1] = TimestampTzGetDatum(emk_clock_subtract(run->started_at, &rule->look_back));
 	args[2] = emk_spi_array(names, NULL, rule->nunless, TEXTOID);
 	n = emk_spi_run(&cancels_plan, args, NULL, false, 0);
-	for (uint64 i = 0; i < n; i++)
+	rows = SPI_tuptable;
+	for (uint64 i = 0; i < n && !found; i++)
 	{
 		bool		isnull;
-		Datum		depth = emk_spi_datum(i, 5, &isnull);
+		Datum		depth;
 
+		SPI_tuptable = rows;
+		depth = emk_spi_datum(i, 5, &isnull);
 		memset(out, 0, sizeof(*out));
 		out->depth = isnull ? 0 : DatumGetInt16(depth);
 		out->event_id = emk_spi_int8(i, 1, 0);
 		out->name = emk_spi_text(i, 2);
 		out->properties = DatumGetJsonbPCopy(emk_spi_datum(i, 3, &isnull));
 		out->occurred_at = DatumGetTimestampTz(emk_spi_datum(i, 4, &isnull));
-		if (cancels(rule, run, out, key_absent))
-			return true;
+		found = cancels(rule, run, out, key_absent);
 	}
-	return false;
+	SPI_freetuptable(rows);
+	return found;
 }
 
 /* Who was in the audience then is not known any more: every starting event of the key counts. */

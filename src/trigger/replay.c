@@ -139,12 +139,12 @@ emk_trigger_replay_put(EmkReplay *r, EmkRun *run)
 }
 
 void
-emk_trigger_replay_restart(EmkReplay *r, const EmkRun *run, TimestampTz cancel_at, TimestampTz now)
+emk_trigger_replay_restart(EmkReplay *r, const EmkRun *run, TimestampTz cancel_at, TimestampTz now, EmkRun **others, int n)
 {
 	const EmkRule *rule = r->t.history->rule;
 
 	r->t.now = now;
-	emk_trigger_place_after_gate(&r->t, rule, run, emk_clock_add(cancel_at, &rule->look_back));
+	emk_trigger_place_after_gate(&r->t, rule, run, emk_clock_add(cancel_at, &rule->look_back), others, n);
 	r->t.fresh.n = 0;
 }
 

@@ -12,13 +12,15 @@
  *   1. Which series there are depends on the starts, not on the order in which they came, nor on when what cancels them came.
  *   2. What was let in goes on until it was decided: where a run is cancelled, or divided, the starts that are not concerned find
  *      or begin their runs as if they came now (place).
- *   3. A run has the oldest version of its starts.
- *   4. A record holds up to EMK_MAX_RUN_STARTS starts: the first and the newest. Of those between nothing begins anew.
+ *   3. A run has the oldest version of its starts. By it the run started, is due, has its data and its bounds (normalise).
+ *   4. A record holds up to EMK_MAX_RUN_STARTS starts: the first and the newest. Of those between nothing begins anew, neither after a
+ *      cancelling event nor where a run is divided.
  *
  * An inactivity run, one of `parallel` and one without delay have no record.
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "trigger/trigger_int.h"
 
 /* A start on its way to its run */
@@ -86,11 +88,18 @@ next_series(const Place *p, EmkRun *last)
 	return NULL;
 }
 
+/* One that is not known by its id is by its time. */
 static bool
-in_record(const EmkRun *run, int64 event_id)
+same_start(const EmkStart *a, const EmkStart *b)
+{
+	return a->event_id == b->event_id && (a->event_id != 0 || a->at == b->at);
+}
+
+static bool
+in_record(const EmkRun *run, const EmkStart *s)
 {
 	for (int i = 0; i < run->nstarts; i++)
-		if (run->starts[i].event_id == event_id)
+		if (same_start(&run->starts[i], s))
 			return true;
 	return false;
 }
@@ -100,6 +109,8 @@ record(EmkRun *run, const EmkStart *s)
 {
 	int			i = run->nstarts;
 
+	if (in_record(run, s))
+		return;
 	if (run->nstarts >= run->starts_room)
 	{
 		EmkStart   *old = run->starts;
@@ -113,20 +124,9 @@ record(EmkRun *run, const EmkStart *s)
 		i--;
 	memmove(run->starts + i + 1, run->starts + i, sizeof(EmkStart) * (run->nstarts - i));
 	run->starts[i] = *s;
-	if (++run->nstarts > EMK_MAX_RUN_STARTS)
-	{
-		run->nstarts--;
-		memmove(run->starts + 1, run->starts + 2, sizeof(EmkStart) * (run->nstarts - 1));
-	}
-	run->last_at = Max(run->last_at, s->at);
-	run->dirty = true;
-}
-
-static void
-set_version(EmkRun *run, int32 version)
-{
-	run->rule_version = Min(run->rule_version, version);
-	run->dirty = true;
+	/* within what is known to be one it is, too */
+	run->starts[i].joined = s->joined || (i < run->nstarts && run->starts[i + 1].joined);
+	run->nstarts++;
 }
 
 /* The event of a start: the one at hand, or read again. NULL: it is gone. */
@@ -141,34 +141,25 @@ item_of(const Place *p, const EmkStart *s)
 	return emk_trigger_read_start(p->t->history, p->rule, p->profile_id, p->key, s, item) ? item : NULL;
 }
 
-/* A run of ignore has the data of its first start, one of replace those of the newest; ties in the order of events. */
+/* A run of ignore has the data of its first start, others those of the newest; ties in the order of events. */
 static void
-take_better(EmkRun *run, const EmkItem *item, bool first)
+settle_data(const Place *p, EmkRun *run, bool first)
 {
-	int			c = emk_trigger_compare(item->occurred_at, item->message_id, item->properties, run->event_at, run->message_id,
-										run->properties);
-
-	if (first ? c < 0 : c > 0)
-		emk_trigger_take_data(run, item);
-}
-
-/* After the record changed in more than one start */
-static void
-settle_data(const Place *p, EmkRun *run, const EmkRule *own)
-{
-	bool		first = own->on_repeat == EMK_REPEAT_IGNORE;
 	TimestampTz at = run->starts[first ? 0 : run->nstarts - 1].at;
-	bool		found = run->event_at == at && in_record(run, run->event_id);
+	bool		found = false;
 
+	for (int i = 0; i < run->nstarts && run->event_at == at; i++)
+		found = found || run->starts[i].event_id == run->event_id;
 	for (int i = 0; i < run->nstarts; i++)
 	{
 		const EmkItem *item;
+		int			c;
 
 		if (run->starts[i].at != at || run->starts[i].event_id == run->event_id || (item = item_of(p, &run->starts[i])) == NULL)
 			continue;
-		if (found)
-			take_better(run, item, first);
-		else
+		c = !found ? 0 : emk_trigger_compare(item->occurred_at, item->message_id, item->properties, run->event_at, run->message_id,
+											 run->properties);
+		if (!found || (first ? c < 0 : c > 0))
 			emk_trigger_take_data(run, item);
 		found = true;
 	}
@@ -182,23 +173,33 @@ ends(const Place *p, EmkRun *run)
 	EmkItem		cancel;
 	bool		key_absent;
 
-	if (own->nunless == 0 || !emk_trigger_was_cancelled(p->t->history, own, run, &cancel, &key_absent))
+	if (own->nunless == 0 || (run->spared_version == own->version && run->spared_at == run->started_at))
 		return false;
+	if (!emk_trigger_was_cancelled(p->t->history, own, run, &cancel, &key_absent))
+	{
+		/* nobody asks again in this pass; a replay, where more has happened at each item, does */
+		run->spared_version = p->t->history == NULL ? own->version : 0;
+		run->spared_at = run->started_at;
+		return false;
+	}
 	run->cancelled = true;
 	emk_trigger_end_run(p->t, run, own, &cancel, key_absent);
 	return true;
 }
 
+/* Starts of a run that is gone, or that gives them back. `item` (or NULL): the event of one of them */
 static void
-place_again(EmkTake *t, const EmkRule *rule, const EmkRun *run, const EmkStart *starts, int n, int64 *slot)
+place_again(EmkTake *t, const EmkRule *rule, const char *profile_id, const char *key, const EmkStart *starts, int n,
+			const EmkItem *item, int64 *slot)
 {
 	for (int i = 0; i < n; i++)
 	{
-		Place		p = {t, version_of(t, rule, starts[i].version), run->profile_id, run->key, starts[i], NULL, slot};
+		Place		p = {t, version_of(t, rule, starts[i].version), profile_id, key, starts[i], item, slot};
 
 		/* a run from before there were records has only the time of its newest start */
 		if (p.start.event_id == 0 && (p.item = item_of(&p, &p.start)) != NULL)
 			p.start.event_id = p.item->event_id;
+		p.start.joined = false;
 		place(&p);
 	}
 }
@@ -250,106 +251,149 @@ begin(const Place *p)
 	record(run, &p->start);
 }
 
-/* Takes in the runs that begin within the delay of one that was moved back, and gives back what lies beyond. */
-static void
-divide(Place *p, EmkRun *run, const EmkRule *own)
+static TimestampTz
+last_of(const EmkRun *run)
 {
-	EmkStart   *rest;
-	int			n;
-	int			k = 1;
+	return run->starts[run->nstarts - 1].at;
+}
 
+/* Are two runs near enough to be one of `own`? */
+static bool
+touch(const EmkRule *own, const EmkRun *a, const EmkRun *b)
+{
+	bool		debounce = own->on_repeat == EMK_REPEAT_DEBOUNCE;
+
+	return a->starts[0].at <= emk_clock_add(debounce ? last_of(b) : b->starts[0].at, &own->after) &&
+		b->starts[0].at <= emk_clock_add(debounce ? last_of(a) : a->starts[0].at, &own->after);
+}
+
+/* The starts of `other`, which ends without a word, are the run's. */
+static void
+swallow(EmkRun *run, EmkRun *other)
+{
+	other->gone = true;
+	other->dirty = true;
+	run->rule_version = Min(run->rule_version, other->rule_version);
+	if (other->slot == 0)
+		run->slot = 0;
+	for (int i = 0; i < other->nstarts; i++)
+		record(run, &other->starts[i]);
+}
+
+/* Another run that is one with this, by the older version of the two. Of ignore and replace the one that began first has the other. */
+static EmkRun *
+next_to(const Place *p, const EmkRun *run)
+{
 	for (EmkRun *r = next_series(p, NULL); r != NULL; r = next_series(p, r))
 	{
-		if (r == run || r->started_at < run->started_at || r->started_at > run->due_at)
-			continue;
-		r->gone = true;
-		set_version(run, r->rule_version);
-		if (r->slot == 0)
-			run->slot = 0;
-		for (int i = 0; i < r->nstarts; i++)
-			record(run, &r->starts[i]);
+		const EmkRule *rule = version_of(p->t, p->rule, Min(run->rule_version, r->rule_version));
+
+		if (r != run && touch(rule, run, r) && (rule->on_repeat == EMK_REPEAT_DEBOUNCE || r->starts[0].at >= run->starts[0].at))
+			return r;
 	}
-	while (k < run->nstarts && run->starts[k].at <= run->due_at)
-		k++;
+	return NULL;
+}
+
+/* How many of its starts a run has by its version; the others lie beyond. */
+static int
+extent(const EmkRun *run, const EmkRule *own)
+{
+	bool		debounce = own->on_repeat == EMK_REPEAT_DEBOUNCE;
+	TimestampTz end = emk_clock_add(run->starts[0].at, &own->after);
+	int			k = 1;
+
+	for (; k < run->nstarts && ((debounce && run->starts[k].joined) || run->starts[k].at <= end); k++)
+		if (debounce)
+			end = emk_clock_add(run->starts[k].at, &own->after);
+	return k;
+}
+
+/* Of debounce the first start and the one whose data the run has are enough; of others a record has a limit. */
+static void
+shorten(EmkRun *run, bool debounce)
+{
+	int			newest = run->nstarts - 1;
+
+	if (debounce)
+	{
+		for (int i = newest; i > 0 && run->starts[i].at == run->starts[run->nstarts - 1].at; i--)
+			if (run->starts[i].event_id == run->event_id)
+				newest = i;
+		if (newest > 0)
+		{
+			run->starts[1] = run->starts[newest];
+			run->starts[1].joined = true;
+			run->nstarts = 2;
+		}
+		return;
+	}
+	while (run->nstarts > EMK_MAX_RUN_STARTS)
+	{
+		run->nstarts--;
+		memmove(run->starts + 1, run->starts + 2, sizeof(EmkStart) * (run->nstarts - 1));
+	}
+	for (int i = 0; i < run->nstarts; i++)
+		run->starts[i].joined = false;
+}
+
+/*
+ * All that follows from a run's record and version, after either has changed: which runs are one with it, which starts are not its own
+ * and go on by themselves, when it started and is due, and whose data it has.
+ */
+static void
+normalise(const Place *p, EmkRun *run)
+{
+	const EmkRule *own;
+	EmkRun	   *other;
+	EmkStart   *rest;
+	bool		debounce;
+	TimestampTz started;
+	int			k;
+	int			n;
+
+	do
+	{
+		for (int i = 0; i < run->nstarts; i++)
+			run->rule_version = Min(run->rule_version, run->starts[i].version);
+		if ((other = next_to(p, run)) != NULL)
+			swallow(run, other);
+	} while (other != NULL);
+	own = version_of(p->t, p->rule, run->rule_version);
+	debounce = own->on_repeat == EMK_REPEAT_DEBOUNCE;
+	k = extent(run, own);
 	n = run->nstarts - k;
 	rest = palloc(sizeof(EmkStart) * Max(n, 1));
 	memcpy(rest, run->starts + k, sizeof(EmkStart) * n);
 	run->nstarts = k;
-	run->last_at = run->starts[k - 1].at;
-	settle_data(p, run, own);
-	place_again(p->t, p->rule, run, rest, n, NULL);
+	run->last_at = last_of(run);
+	started = debounce ? run->last_at : run->starts[0].at;
+	settle_data(p, run, own->on_repeat == EMK_REPEAT_IGNORE);
+	shorten(run, debounce);
+	if (run->started_at != started || run->due_at != emk_clock_add(started, &own->after))
+	{
+		run->started_at = started;
+		emk_trigger_set_due(run, own, started);
+	}
+	run->dirty = true;
+	place_again(p->t, p->rule, p->profile_id, p->key, rest, n, p->item, NULL);
+	pfree(rest);
+}
+
+static void
+take_in(const Place *p, EmkRun *run)
+{
+	record(run, &p->start);
+	normalise(p, run);
 }
 
 /* A start before all others of a run of ignore or replace */
 static void
-move_back(Place *p, EmkRun *run)
+move_back(const Place *p, EmkRun *run)
 {
-	const EmkRule *own = common(p, run);
 	EmkItem		at = {.occurred_at = p->start.at, .profile_id = p->profile_id};
 
-	if (emk_trigger_is_decided(p->t, own, &at, p->key))
-		return;
-	set_version(run, p->start.version);
-	record(run, &p->start);
-	run->started_at = p->start.at;
-	emk_trigger_set_due(run, own, run->started_at);
-	divide(p, run, own);
-}
-
-/* A start within a run of ignore or replace */
-static void
-join(Place *p, EmkRun *run)
-{
-	const EmkRule *own = common(p, run);
-	bool		older = run->rule_version > p->start.version;
-	bool		first = own->on_repeat == EMK_REPEAT_IGNORE;
-	const EmkItem *item;
-
-	record(run, &p->start);
-	if (older)
-	{
-		set_version(run, p->start.version);
-		emk_trigger_set_due(run, own, run->started_at);
-		divide(p, run, own);
-	}
-	else if ((first ? p->start.at == run->event_at : p->start.at >= run->event_at) && (item = item_of(p, &p->start)) != NULL)
-		take_better(run, item, first);
-}
-
-/* A start that is near enough to a run of debounce, which may be near enough to others then */
-static void
-extend(Place *p, EmkRun *run)
-{
-	const EmkRule *own = common(p, run);
-	EmkStart	first = run->starts[0];
-	EmkStart	newest = run->starts[run->nstarts - 1];
-	const EmkItem *item;
-	int			c = p->start.at < newest.at ? -1 : p->start.at > newest.at;
-
-	if (run->rule_version > p->start.version)
-	{
-		set_version(run, p->start.version);
-		emk_trigger_set_due(run, own, run->started_at);
-	}
-	if (c >= 0 && (item = item_of(p, &p->start)) != NULL)
-	{
-		c = emk_trigger_compare(item->occurred_at, item->message_id, item->properties, run->event_at, run->message_id, run->properties);
-		if (c > 0)
-		{
-			emk_trigger_take_data(run, item);
-			run->started_at = item->occurred_at;
-			emk_trigger_set_due(run, own, run->started_at);
-			newest = p->start;
-		}
-	}
-	if (p->start.at < first.at)
-		first = p->start;
-	else if (c <= 0)
-		return;
-	run->nstarts = 0;
-	record(run, &first);
-	if (newest.event_id != first.event_id)
-		record(run, &newest);
+	if (!emk_trigger_is_decided(p->t, common(p, run), &at, p->key))
+		take_in(p, run);
 }
 
 static bool
@@ -358,35 +402,8 @@ reaches(const Place *p, const EmkRun *run)
 	const EmkRule *own = common(p, run);
 
 	if (own->on_repeat == EMK_REPEAT_DEBOUNCE)
-		return p->start.at <= emk_clock_add(run->started_at, &own->after) && run->starts[0].at <= emk_clock_add(p->start.at, &own->after);
-	return p->start.at >= run->started_at && p->start.at <= emk_clock_add(run->started_at, &own->after);
-}
-
-/* The run of debounce that a start belongs to; those that it joins to one are one. */
-static EmkRun *
-bridge(Place *p, EmkRun *run)
-{
-	EmkRun	   *next;
-
-	for (EmkRun *r = next_series(p, NULL); r != NULL; r = next)
-	{
-		next = next_series(p, r);
-		if (r == run || !reaches(p, r))
-			continue;
-		if (r->slot == 0)
-			run->slot = 0;
-		set_version(run, r->rule_version);
-		if (r->starts[0].at < run->starts[0].at)
-		{
-			EmkStart	first = r->starts[0];
-
-			run->starts[0] = run->starts[run->nstarts - 1];
-			run->nstarts = 1;
-			record(run, &first);
-		}
-		r->gone = true;
-	}
-	return run;
+		return p->start.at <= emk_clock_add(last_of(run), &own->after) && run->starts[0].at <= emk_clock_add(p->start.at, &own->after);
+	return p->start.at >= run->starts[0].at && p->start.at <= emk_clock_add(run->starts[0].at, &own->after);
 }
 
 static void
@@ -396,15 +413,17 @@ place(Place *p)
 	EmkRun	   *before = NULL;	/* the nearest that began before it */
 	EmkRun	   *after = NULL;	/* the nearest that began after it */
 
+	check_stack_depth();		/* what is placed can end a run, of which something else is placed then */
+	CHECK_FOR_INTERRUPTS();
 	for (EmkRun *r = next_series(p, NULL); r != NULL; r = next_series(p, r))
 	{
-		if (in_record(r, p->start.event_id))
+		if (in_record(r, &p->start))
 			return;
-		if (reaches(p, r) && (in == NULL || in->started_at < r->started_at))
+		if (reaches(p, r) && (in == NULL || in->starts[0].at < r->starts[0].at))
 			in = r;
-		if (r->started_at <= p->start.at && (before == NULL || before->started_at < r->started_at))
+		if (r->starts[0].at <= p->start.at && (before == NULL || before->starts[0].at < r->starts[0].at))
 			before = r;
-		if (r->started_at > p->start.at && (after == NULL || after->started_at > r->started_at))
+		if (r->starts[0].at > p->start.at && (after == NULL || after->starts[0].at > r->starts[0].at))
 			after = r;
 	}
 	if (in != NULL)
@@ -413,15 +432,13 @@ place(Place *p)
 
 		if ((in->rule_version != p->start.version || (after != NULL && !debounce)) && ends(p, in))
 			place(p);
-		else if (debounce)
-			extend(p, bridge(p, in));
 		else
-			join(p, in);
+			take_in(p, in);
 	}
 	else if (before != NULL && before->nstarts > 1 && common(p, before)->on_repeat != EMK_REPEAT_DEBOUNCE && ends(p, before))
 		place(p);
 	else if (after != NULL && common(p, after)->on_repeat != EMK_REPEAT_DEBOUNCE &&
-			 after->started_at <= emk_clock_add(p->start.at, &common(p, after)->after))
+			 after->starts[0].at <= emk_clock_add(p->start.at, &common(p, after)->after))
 		move_back(p, after);
 	else
 		begin(p);
@@ -435,44 +452,65 @@ emk_trigger_place(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 	place(&p);
 }
 
-void
-emk_trigger_place_rest(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after)
+/*
+ * From which start on a run that was cancelled goes on. What cancels it lies no more than look_back before its own start, but in months that
+ * does not say that the other way round, too: its own start is never among them, or it would begin for ever.
+ */
+static int
+first_after(const EmkRun *run, TimestampTz after)
 {
 	int			k = 0;
 
-	if (run->last_at <= after)
-		return;
+	after = Max(after, run->started_at);
 	while (k < run->nstarts && run->starts[k].at <= after)
 		k++;
-	place_again(t, rule, run, run->starts + k, run->nstarts - k, NULL);
+	return k;
+}
+
+void
+emk_trigger_place_rest(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after)
+{
+	int			k = first_after(run, after);
+
+	place_again(t, rule, run->profile_id, run->key, run->starts + k, run->nstarts - k, NULL, NULL);
 }
 
 void
 emk_trigger_dissolve(EmkTake *t, const EmkRule *rule, const EmkRun *run, const EmkItem *item)
 {
-	for (int i = 0; i < run->nstarts; i++)
-	{
-		Place		p = {t, version_of(t, rule, run->starts[i].version), item->profile_id, run->key, run->starts[i], item, NULL};
-
-		place(&p);
-	}
+	place_again(t, rule, item->profile_id, run->key, run->starts, run->nstarts, item, NULL);
 }
 
 bool
 emk_trigger_touch(const EmkTake *t, const EmkRule *rule, const EmkRun *a, const EmkRun *b)
 {
-	const EmkRule *own = version_of(t, rule, Min(a->rule_version, b->rule_version));
-
-	return a->starts[0].at <= emk_clock_add(b->started_at, &own->after) && b->starts[0].at <= emk_clock_add(a->started_at, &own->after);
+	return touch(version_of(t, rule, Min(a->rule_version, b->rule_version)), a, b);
 }
 
+/* The others are lent as copies: what stays as it was is the caller's again. */
 void
-emk_trigger_place_after_gate(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after)
+emk_trigger_place_after_gate(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkRun **others, int n)
 {
 	int64		slot = run->slot == 0 ? 0 : USED;
-	int			k = 0;
+	int			k = first_after(run, after);
+	EmkRun	  **lent = palloc(sizeof(EmkRun *) * Max(n, 1));
 
-	while (k < run->nstarts && run->starts[k].at <= after)
-		k++;
-	place_again(t, rule, run, run->starts + k, run->nstarts - k, &slot);
+	for (int i = 0; i < n; i++)
+	{
+		lent[i] = memcpy(palloc(sizeof(EmkRun)), others[i], sizeof(EmkRun));
+		lent[i]->starts_room = 0;	/* a record that grows is its own */
+		lent[i]->dirty = false;
+		if (strcmp(lent[i]->profile_id, run->profile_id) != 0)
+		{
+			lent[i]->profile_id = run->profile_id;	/* of a person whose merge is still to be done; its place may be taken there */
+			lent[i]->slot = own_slot(lent[i]);
+		}
+		emk_trigger_add(t, lent[i]);
+	}
+	place_again(t, rule, run->profile_id, run->key, run->starts + k, run->nstarts - k, NULL, &slot);
+	for (int i = 0; i < n; i++)
+		if (lent[i]->gone || lent[i]->dirty)
+			others[i]->gone = true;
+		else
+			lent[i]->gone = true;
 }

@@ -278,9 +278,48 @@ prepare(EmkTake *t, TimestampTz now, EmkDecisions *decisions)
 	t->buckets = palloc0(sizeof(EmkRun *) * EMK_TAKE_BUCKETS);
 }
 
-/* The gate asks about one run; the others of its rule and profile are read here. None of the starts is asked about: all were let in. */
+/* Could this late event begin or move a run that another pass, which goes on with what was cancelled, is making at this moment? */
+static bool
+is_late_start(const EmkItem *item, TimestampTz now)
+{
+	if (item->kind != 'e' || item->name == NULL || item->occurred_at > now - EMK_TRIGGER_YOUNG)
+		return false;
+	for (int r = 0; r < item->nrules; r++)
+	{
+		const EmkRule *rule = emk_rule_current(item->rules[r]);
+
+		if (rule != NULL && rule->enabled && rule->nunless > 0 && emk_trigger_has_series(rule) &&
+			emk_rule_names_start(rule, item->name, item->depth))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Before the runs are read: what is read after the wait for another pass, in one statement with it, would not have the runs that that pass
+ * began. A young start is after all others, and meets such a run at its place (slot 0), so most go without.
+ */
+static void
+lock_late_starts(const EmkItem *items, int n, TimestampTz now)
+{
+	const char **ids = palloc(sizeof(char *) * n);
+	int			k = 0;
+
+	for (int i = 0; i < n; i++)
+		if ((k == 0 || strcmp(ids[k - 1], items[i].profile_id) != 0) && is_late_start(&items[i], now))
+			ids[k++] = items[i].profile_id;
+	(void) emk_trigger_lock_people(ids, k, true);
+	pfree(ids);
+}
+
+/*
+ * The gate asks about one run; the others of its rule and profile are read here, or lent by the pass that has them in hand. None of the
+ * starts is asked about: all were let in. The rows of the pass are locked already, so it does not wait for who is at the same people and
+ * may be waiting for those.
+ */
 void
-emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now, EmkDecisions *decisions)
+emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now, EmkDecisions *decisions,
+					EmkRun **others, int n)
 {
 	int32		rule_id = rule->rule_id;
 	EmkItem		item = {.kind = 'e', .profile_id = run->profile_id, .rules = &rule_id, .nrules = 1};
@@ -290,9 +329,14 @@ emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_a
 
 	if (run->nstarts == 0 || run->last_at <= after)
 		return;
+	if (!emk_trigger_lock_people(&run->profile_id, 1, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("another pass is at work for the same people"),
+				 errhint("Run it again.")));
 	prepare(&t, now, decisions);
 	emk_trigger_load(&t, &item, 1);
-	emk_trigger_place_after_gate(&t, rule, run, after);
+	emk_trigger_place_after_gate(&t, rule, run, after, others, n);
 	emk_trigger_end_storms(&t);
 	emk_trigger_save(&t, &due);
 	emk_trigger_put(due.v, due.n);
@@ -317,6 +361,7 @@ emk_trigger_take_work(int max, int slot, int slots, TimestampTz now, EmkRuns *du
 	qsort(items, n, sizeof(EmkItem), compare_items);
 
 	prepare(&t, now, decisions);
+	lock_late_starts(items, n, now);
 	emk_trigger_load(&t, items, n);
 	emk_trigger_expect_storms(&t, items, n);
 	for (int i = 0; i < n; i++)

@@ -26,6 +26,7 @@ typedef struct EmkStart
 	TimestampTz at;
 	int64		event_id;		/* 0: not known, from before there were records */
 	int32		version;		/* of the rule that let it in */
+	bool		joined;			/* debounce, not stored: all between the one before it and this one is the run's, whatever the gap is */
 } EmkStart;
 
 /* One run. Strings and properties live in the pass's memory context. */
@@ -54,6 +55,8 @@ typedef struct EmkRun
 	int			nstarts;		/* 0: no record is kept */
 	/* not stored */
 	int			starts_room;
+	int32		spared_version;	/* as a run of this version (0: none) that started then, this pass found it not cancelled */
+	TimestampTz spared_at;
 	bool		stored;			/* it has a row, at tid, locked by us */
 	bool		dirty;			/* the row is behind */
 	bool		gone;			/* ended */
@@ -149,9 +152,11 @@ extern void emk_trigger_quarantine_due(const char *error, TimestampTz now);
 
 /*
  * After a due run was cancelled at `cancel_at`: the starts that it took in and that are not concerned find or begin their runs, as rows.
+ * `others`: runs of the same rule, profile and key that this pass took and has not decided yet. One that changes is a row again, or ended,
+ * and `gone`: the caller is done with it. ERROR 40001 when another pass is at these people.
  */
 extern void emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now,
-								EmkDecisions *decisions);
+								EmkDecisions *decisions, EmkRun **others, int n);
 
 /* An inactivity run goes on from a later event. */
 extern void emk_trigger_rearm(EmkRun *run, TimestampTz at, int64 event_id, const char *name, Jsonb *properties, TimestampTz due_at);
@@ -161,7 +166,7 @@ extern void emk_trigger_rearm(EmkRun *run, TimestampTz at, int64 event_id, const
  * needs an open SPI connection for those only. Everything lives in the current memory context.
  *
  * item: items[i] happens. due: takes the runs that want to be looked at until `now`, in the order of their due times; put gives one
- * back, restart what is left of a cancelled one. wake: when the next run wants to be looked at, or a storm is over; DT_NOEND for
+ * back, restart what is left of a cancelled one (`others` as in emk_trigger_restart). wake: when the next run wants to be looked at, or a storm is over; DT_NOEND for
  * never. end: a storm that goes on is told.
  * live: the runs that there are.
  */
@@ -171,7 +176,8 @@ extern void emk_trigger_replay_item(EmkReplay *r, int i);
 extern TimestampTz emk_trigger_replay_wake(const EmkReplay *r);
 extern void emk_trigger_replay_due(EmkReplay *r, TimestampTz now, EmkRuns *due);
 extern void emk_trigger_replay_put(EmkReplay *r, EmkRun *run);
-extern void emk_trigger_replay_restart(EmkReplay *r, const EmkRun *run, TimestampTz cancel_at, TimestampTz now);
+extern void emk_trigger_replay_restart(EmkReplay *r, const EmkRun *run, TimestampTz cancel_at, TimestampTz now, EmkRun **others,
+									   int n);
 extern void emk_trigger_replay_end(EmkReplay *r);
 extern void emk_trigger_replay_live(const EmkReplay *r, EmkRuns *live);
 /* items[] from this index on are not before `at` */

@@ -11,9 +11,9 @@
  *   send_to 'none'                      → recorded
  *   else                                → a delivery; its decision is written when it settles
  *
- * A run may be looked at before it is due (after a merge): then only a cancelling event ends it. The runs of a pass are decided in
- * the order of their rules' priority, the highest first, then in that of their due times; deliveries are born, and those that have
- * to wait are queued, in the same order.
+ * A run may be looked at before it is due (after a merge): then only a cancelling event ends it. What such events end comes first; the
+ * other runs of a pass are decided in the order of their rules' priority, the highest first, then in that of their due times; deliveries
+ * are born, and those that have to wait are queued, in the same order.
  */
 #include "postgres.h"
 
@@ -48,11 +48,43 @@ hold(Fire *f, EmkRun *run, const EmkRule *rule, TimestampTz until, const char *r
 	wait_on(f, run, until);
 }
 
-static void
-cancel(Fire *f, EmkRun *run, const EmkGateRun *g)
+/* The runs asked[0..k) of the same rule, profile and key that are still to be decided; palloc'd in *out, with their number. */
+static int
+undecided(EmkRun **asked, const EmkGateRun *gates, int k, const EmkGateRun *g, EmkRun ***out)
 {
-	emk_trigger_decide(&f->pass->decisions, run, g->rule, "cancelled", g->reason, g->facts);
-	emk_trigger_restart(g->rule, run, g->cancel_at, f->pass->now, &f->pass->decisions);
+	int			n = 0;
+
+	*out = palloc(sizeof(EmkRun *) * k);
+	for (int i = 0; i < k; i++)
+		if (!asked[i]->gone && gates[i].verdict != EMK_CANCEL && gates[i].rule->rule_id == g->rule->rule_id &&
+			strcmp(gates[i].canonical, g->canonical) == 0 && strcmp(gates[i].key, g->key) == 0)
+			(*out)[n++] = asked[i];
+	return n;
+}
+
+/*
+ * What was cancelled comes first: starts that it took in go on, and those that are one with a run of this pass are decided with it, not
+ * beside it. A run that changes by that is a row again, whose gates the next pass asks.
+ */
+static void
+cancel(Fire *f, EmkRun **asked, EmkGateRun *gates, int k)
+{
+	for (int i = 0; i < k; i++)
+	{
+		EmkRun	   *run = asked[i];
+		EmkGateRun *g = &gates[i];
+		EmkRun	  **others = NULL;
+		int			n = 0;
+
+		if (g->verdict != EMK_CANCEL)
+			continue;
+		run->profile_id = g->canonical;
+		run->gone = true;
+		emk_trigger_decide(&f->pass->decisions, run, g->rule, "cancelled", g->reason, g->facts);
+		if (run->nstarts > 1)
+			n = undecided(asked, gates, k, g, &others);
+		emk_trigger_restart(g->rule, run, g->cancel_at, f->pass->now, &f->pass->decisions, others, n);
+	}
 }
 
 /* An inactivity run goes on from the newest event. */
@@ -120,8 +152,7 @@ decide(Fire *f, EmkRun *run, EmkGateRun *g)
 		case EMK_FATE_WAIT:
 			wait_on(f, run, run->due_at);
 			break;
-		case EMK_FATE_CANCELLED:
-			cancel(f, run, g);
+		case EMK_FATE_CANCELLED:	/* was done first */
 			break;
 		case EMK_FATE_REARMED:
 			rearm(f, run, g);
@@ -244,8 +275,10 @@ emk_worker_fire(EmkPass *p)
 		}
 	}
 	emk_gate_ask(gates, k, p->now);
+	cancel(&f, asked, gates, k);
 	for (int i = 0; i < k; i++)
-		decide(&f, asked[i], &gates[i]);
+		if (!asked[i]->gone)
+			decide(&f, asked[i], &gates[i]);
 	EMK_PAUSE_POINT("gates_asked");
 	emk_trigger_put(f.put.v, f.put.n);
 	emk_outbox_insert(p->out, p->nout, p->lease, p->now);
