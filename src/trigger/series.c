@@ -453,8 +453,8 @@ emk_trigger_place(EmkTake *t, const EmkRule *rule, const EmkItem *item, const ch
 }
 
 /*
- * From which start on a run that was cancelled goes on. What cancels it lies no more than look_back before its own start, but in months that
- * does not say that the other way round, too: its own start is never among them, or it would begin for ever.
+ * From which start on a run that was cancelled goes on. What cancels it lies no more than look_back before its own start; in months that
+ * start may lie later than look_back after it all the same. It is never among those that go on, or it would begin for ever.
  */
 static int
 first_after(const EmkRun *run, TimestampTz after)

@@ -125,7 +125,8 @@ bad_record(const EmkRun *run, const char *detail)
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("the record of starts of run " INT64_FORMAT " is damaged", run->run_id),
 			 errdetail_internal("%s", detail),
-			 errhint("Set column \"starts\" of its row in eventmkt_data.pending_trigger to NULL: the run then has its own start and its newest.")));
+			 errhint("Set column \"starts\" of its row in eventmkt_data.pending_trigger to NULL: "
+					 "the run then has its own start and its newest.")));
 }
 
 /* A library from before there were records changes a row and leaves its record: then it is not what the row says. */

@@ -166,9 +166,8 @@ extern void emk_trigger_rearm(EmkRun *run, TimestampTz at, int64 event_id, const
  * needs an open SPI connection for those only. Everything lives in the current memory context.
  *
  * item: items[i] happens. due: takes the runs that want to be looked at until `now`, in the order of their due times; put gives one
- * back, restart what is left of a cancelled one (`others` as in emk_trigger_restart). wake: when the next run wants to be looked at, or a storm is over; DT_NOEND for
- * never. end: a storm that goes on is told.
- * live: the runs that there are.
+ * back, restart what is left of a cancelled one (`others` as in emk_trigger_restart). wake: when the next run wants to be looked at, or
+ * a storm is over; DT_NOEND for never. end: a storm that goes on is told. live: the runs that there are.
  */
 typedef struct EmkReplay EmkReplay;
 extern EmkReplay *emk_trigger_replay(EmkHistory *history, EmkDecisions *decisions);
