@@ -78,6 +78,20 @@ SELECT eventmkt.run_due() > 0 AS ran;
 SELECT * FROM public.ends WHERE profile_id = 'long_after';
 SELECT count(*) AS left_behind FROM eventmkt_data.pending_trigger;
 
+-- two people who are one wake the runs of both: what one did cancels a run of the other, and the rest is one with the run beside it
+SELECT public.clock_to(46.66);
+SELECT public.tell('joined', 'P', 46.34, 46.64);
+SELECT count(eventmkt.track(NULL, name, '{}', t0 + h * interval '1 hour', NULL, 'joins')) AS told FROM public.base, (VALUES ('P', 46.87), ('X', 46.5)) v (name, h);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT * FROM public.runs WHERE rule = 'pass';
+SELECT eventmkt.identify('joined', '{}', 'joins');
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT * FROM public.runs WHERE rule = 'pass';
+SELECT public.clock_to(48);
+SELECT eventmkt.run_due() > 0 AS ran;
+SELECT * FROM public.ends WHERE profile_id = 'joined';
+SELECT profile_id, public.hour(started_at) AS started, outcome FROM eventmkt.backtest('pass', (SELECT t0 FROM public.base) + interval '46 hours', eventmkt.clock()) ORDER BY 1, 2, 3;
+
 -- runs of two versions, which repeat in different ways, are one person's: by the older one, its start, due time and data
 SELECT public.clock_to(50);
 SELECT eventmkt.create_rule('mix', on_event => 'M', after => '4 hours', send_to => 'none') > 0 AS made;
