@@ -23,6 +23,7 @@
 
 #define ABSORB_LOCKS 256
 #define ABSORB_LOCK_CLASS 0x656d6b
+#define PLACE_LOCK_CLASS 0x656d6c
 
 #define OF_THE_RUN \
 	"WHERE d.profile_id OPERATOR(pg_catalog.=) u.profile_id AND d.rule_id OPERATOR(pg_catalog.=) u.rule_id " \
@@ -55,8 +56,10 @@ compare_uint32(const void *a, const void *b)
 }
 
 bool
-emk_trigger_lock_people(const char *const *ids, int n, bool wait)
+emk_trigger_lock_people(const char *const *ids, int n, EmkPeopleLock lock)
 {
+	uint32		lock_class = lock == EMK_PEOPLE_DECIDE ? ABSORB_LOCK_CLASS : PLACE_LOCK_CLASS;
+	LOCKMODE	mode = lock == EMK_PEOPLE_PLACE ? ShareLock : ExclusiveLock;
 	uint32	   *bucket = palloc(sizeof(uint32) * Max(n, 1));
 	LOCKTAG		tag;
 
@@ -67,8 +70,8 @@ emk_trigger_lock_people(const char *const *ids, int n, bool wait)
 	{
 		if (i > 0 && bucket[i] == bucket[i - 1])
 			continue;
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ABSORB_LOCK_CLASS, bucket[i], 3);
-		if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, lock_class, bucket[i], 3);
+		if (LockAcquire(&tag, mode, false, lock == EMK_PEOPLE_RESTART) == LOCKACQUIRE_NOT_AVAIL)
 			return false;
 	}
 	pfree(bucket);
@@ -96,7 +99,7 @@ lock_people(const EmkTake *t, const EmkRuns *runs)
 		if (r->started_at <= t->now - EMK_TRIGGER_YOUNG || (rule != NULL && rule->at_least > 1))
 			ids[n++] = r->profile_id;
 	}
-	(void) emk_trigger_lock_people(ids, n, true);
+	(void) emk_trigger_lock_people(ids, n, EMK_PEOPLE_DECIDE);
 }
 
 /* What is known of a fresh run */

@@ -140,7 +140,7 @@ move_to(EmkTake *t, EmkRun *run, const char *into)
 
 /* Ends the younger of two runs; its starts are the person's, and go to the older one. */
 static void
-fold(EmkTake *t, const EmkRule *rule, EmkRun *younger, const EmkRun *older)
+fold(EmkTake *t, const EmkRule *rule, EmkRun *younger, EmkRun *older)
 {
 	EmkItem		item;
 
@@ -149,7 +149,7 @@ fold(EmkTake *t, const EmkRule *rule, EmkRun *younger, const EmkRun *older)
 	emk_trigger_decide(t->decisions, younger, rule, "cancelled", "merged", psprintf("{\"into_run\": " INT64_FORMAT "}", older->run_id));
 	as_item(t, younger, older->profile_id, &item);
 	if (younger->nstarts > 0)
-		emk_trigger_dissolve(t, rule, younger, &item);
+		emk_trigger_unite(t, rule, older, younger, &item);
 	else
 		emk_trigger_start(t, rule, &item, older->key);
 }

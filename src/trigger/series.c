@@ -126,6 +126,7 @@ record(EmkRun *run, const EmkStart *s)
 	run->starts[i] = *s;
 	/* within what is known to be one it is, too */
 	run->starts[i].joined = s->joined || (i < run->nstarts && run->starts[i + 1].joined);
+	run->starts[i].fresh = true;
 	run->nstarts++;
 }
 
@@ -141,21 +142,29 @@ item_of(const Place *p, const EmkStart *s)
 	return emk_trigger_read_start(p->t->history, p->rule, p->profile_id, p->key, s, item) ? item : NULL;
 }
 
-/* A run of ignore has the data of its first start, others those of the newest; ties in the order of events. */
+/*
+ * A run of ignore has the data of its first start, others those of the newest; ties in the order of events. Those it has are the best of
+ * the starts it had, so only those that are new to it are read, as long as it is the same time.
+ */
 static void
 settle_data(const Place *p, EmkRun *run, bool first)
 {
 	TimestampTz at = run->starts[first ? 0 : run->nstarts - 1].at;
-	bool		found = false;
+	bool		found = run->event_at == at;
+	bool		kept = found;
 
-	for (int i = 0; i < run->nstarts && run->event_at == at; i++)
-		found = found || run->starts[i].event_id == run->event_id;
+	for (int i = 0; i < run->nstarts && kept; i++)
+		kept = run->starts[i].version == run->rule_version ||
+			version_of(p->t, p->rule, run->starts[i].version)->on_repeat == version_of(p->t, p->rule, run->rule_version)->on_repeat;
 	for (int i = 0; i < run->nstarts; i++)
 	{
 		const EmkItem *item;
+		bool		fresh = run->starts[i].fresh;
 		int			c;
 
-		if (run->starts[i].at != at || run->starts[i].event_id == run->event_id || (item = item_of(p, &run->starts[i])) == NULL)
+		run->starts[i].fresh = false;
+		if (run->starts[i].at != at || (kept && !fresh) || run->starts[i].event_id == run->event_id ||
+			(item = item_of(p, &run->starts[i])) == NULL)
 			continue;
 		c = !found ? 0 : emk_trigger_compare(item->occurred_at, item->message_id, item->properties, run->event_at, run->message_id,
 											 run->properties);
@@ -173,7 +182,7 @@ ends(const Place *p, EmkRun *run)
 	EmkItem		cancel;
 	bool		key_absent;
 
-	if (own->nunless == 0 || (run->spared_version == own->version && run->spared_at == run->started_at))
+	if (own->nunless == 0 || (run->spared_version == own->version && run->spared_at <= run->started_at))
 		return false;
 	if (!emk_trigger_was_cancelled(p->t->history, own, run, &cancel, &key_absent))
 	{
@@ -267,17 +276,39 @@ touch(const EmkRule *own, const EmkRun *a, const EmkRun *b)
 		b->starts[0].at <= emk_clock_add(debounce ? last_of(a) : a->starts[0].at, &own->after);
 }
 
+static int
+index_of(const EmkRun *run, const EmkStart *s)
+{
+	int			i = 0;
+
+	while (!same_start(&run->starts[i], s))
+		i++;
+	return i;
+}
+
+/* The starts of another run are the run's, too. Whatever lies within what is known to be one is within it. */
+static void
+unite_records(EmkRun *run, const EmkRun *other)
+{
+	for (int i = 0; i < other->nstarts; i++)
+	{
+		record(run, &other->starts[i]);
+		for (int k = other->starts[i].joined ? index_of(run, &other->starts[i - 1]) + 1 : run->nstarts;
+			 k < run->nstarts && k <= index_of(run, &other->starts[i]); k++)
+			run->starts[k].joined = true;
+	}
+	run->rule_version = Min(run->rule_version, other->rule_version);
+}
+
 /* The starts of `other`, which ends without a word, are the run's. */
 static void
 swallow(EmkRun *run, EmkRun *other)
 {
 	other->gone = true;
 	other->dirty = true;
-	run->rule_version = Min(run->rule_version, other->rule_version);
 	if (other->slot == 0)
 		run->slot = 0;
-	for (int i = 0; i < other->nstarts; i++)
-		record(run, &other->starts[i]);
+	unite_records(run, other);
 }
 
 /* Another run that is one with this, by the older version of the two. Of ignore and replace the one that began first has the other. */
@@ -475,10 +506,19 @@ emk_trigger_place_rest(EmkTake *t, const EmkRule *rule, const EmkRun *run, Times
 	place_again(t, rule, run->profile_id, run->key, run->starts + k, run->nstarts - k, NULL, NULL);
 }
 
+/* Of debounce the record has the first and the newest start only, which would not find each other again one by one. */
 void
-emk_trigger_dissolve(EmkTake *t, const EmkRule *rule, const EmkRun *run, const EmkItem *item)
+emk_trigger_unite(EmkTake *t, const EmkRule *rule, EmkRun *into, const EmkRun *run, const EmkItem *item)
 {
-	place_again(t, rule, item->profile_id, run->key, run->starts, run->nstarts, item, NULL);
+	Place		p = {t, rule, item->profile_id, into->key, {0}, item, NULL};
+
+	if (version_of(t, rule, Min(into->rule_version, run->rule_version))->on_repeat != EMK_REPEAT_DEBOUNCE)
+	{
+		place_again(t, rule, item->profile_id, run->key, run->starts, run->nstarts, item, NULL);
+		return;
+	}
+	unite_records(into, run);
+	normalise(&p, into);
 }
 
 bool

@@ -470,6 +470,7 @@ emk_trigger_save(EmkTake *t, EmkRuns *due)
 {
 	EmkRuns		old = {0};
 	EmkRuns		changed = {0};
+	EmkRuns		open = {0};		/* at slot 0, which another row may leave in this pass, so they come last */
 	EmkRuns		put = {0};
 
 	for (int i = 0; i < t->runs.n; i++)
@@ -479,7 +480,7 @@ emk_trigger_save(EmkTake *t, EmkRuns *due)
 		if (r->stored && r->gone)
 			emk_trigger_push(&old, r);
 		else if (r->stored && r->dirty)
-			emk_trigger_push(&changed, r);
+			emk_trigger_push(r->slot == 0 ? &open : &changed, r);
 		if (r->gone || r->stored)
 			continue;
 		if (r->wake_at <= t->now)
@@ -489,6 +490,7 @@ emk_trigger_save(EmkTake *t, EmkRuns *due)
 	}
 	emk_trigger_delete(old.v, old.n);
 	change(changed.v, changed.n);
+	change(open.v, open.n);
 	emk_trigger_put(put.v, put.n);
 }
 

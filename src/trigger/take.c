@@ -302,20 +302,30 @@ is_late_start(const EmkItem *item, TimestampTz now)
 static void
 lock_late_starts(const EmkItem *items, int n, TimestampTz now)
 {
-	const char **ids = palloc(sizeof(char *) * n);
+	const char **ids = palloc(sizeof(char *) * n * 2);
 	int			k = 0;
 
 	for (int i = 0; i < n; i++)
-		if ((k == 0 || strcmp(ids[k - 1], items[i].profile_id) != 0) && is_late_start(&items[i], now))
+	{
+		if (items[i].kind == 'm')
+			ids[k++] = items[i].raw_id;
+		if ((items[i].kind == 'm' || is_late_start(&items[i], now)) && (k == 0 || strcmp(ids[k - 1], items[i].profile_id) != 0))
 			ids[k++] = items[i].profile_id;
-	(void) emk_trigger_lock_people(ids, k, true);
+	}
+	(void) emk_trigger_lock_people(ids, k, EMK_PEOPLE_PLACE);
 	pfree(ids);
+}
+
+bool
+emk_trigger_may_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at)
+{
+	return run->nstarts == 0 || run->last_at <= emk_clock_add(cancel_at, &rule->look_back) ||
+		emk_trigger_lock_people(&run->profile_id, 1, EMK_PEOPLE_RESTART);
 }
 
 /*
  * The gate asks about one run; the others of its rule and profile are read here, or lent by the pass that has them in hand. None of the
- * starts is asked about: all were let in. The rows of the pass are locked already, so it does not wait for who is at the same people and
- * may be waiting for those.
+ * starts is asked about: all were let in.
  */
 void
 emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now, EmkDecisions *decisions,
@@ -329,11 +339,6 @@ emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_a
 
 	if (run->nstarts == 0 || run->last_at <= after)
 		return;
-	if (!emk_trigger_lock_people(&run->profile_id, 1, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("another pass is at work for the same people"),
-				 errhint("Run it again.")));
 	prepare(&t, now, decisions);
 	emk_trigger_load(&t, &item, 1);
 	emk_trigger_place_after_gate(&t, rule, run, after, others, n);

@@ -26,7 +26,9 @@ typedef struct EmkStart
 	TimestampTz at;
 	int64		event_id;		/* 0: not known, from before there were records */
 	int32		version;		/* of the rule that let it in */
-	bool		joined;			/* debounce, not stored: all between the one before it and this one is the run's, whatever the gap is */
+	/* not stored */
+	bool		joined;			/* debounce: all between the one before it and this one is the run's, whatever the gap is */
+	bool		fresh;			/* the run's data do not know of it yet */
 } EmkStart;
 
 /* One run. Strings and properties live in the pass's memory context. */
@@ -55,7 +57,7 @@ typedef struct EmkRun
 	int			nstarts;		/* 0: no record is kept */
 	/* not stored */
 	int			starts_room;
-	int32		spared_version;	/* as a run of this version (0: none) that started then, this pass found it not cancelled */
+	int32		spared_version;	/* as a run of this version (0: none) that started then or later, this pass found it not cancelled */
 	TimestampTz spared_at;
 	bool		stored;			/* it has a row, at tid, locked by us */
 	bool		dirty;			/* the row is behind */
@@ -153,8 +155,11 @@ extern void emk_trigger_quarantine_due(const char *error, TimestampTz now);
 /*
  * After a due run was cancelled at `cancel_at`: the starts that it took in and that are not concerned find or begin their runs, as rows.
  * `others`: runs of the same rule, profile and key that this pass took and has not decided yet. One that changes is a row again, or ended,
- * and `gone`: the caller is done with it. ERROR 40001 when another pass is at these people.
+ * and `gone`: the caller is done with it.
+ * may: asked first. false: another pass is placing starts of these people, so the run has to wait a moment. The rows of a pass that decides
+ * are locked already, so it does not wait for one that may be waiting for those.
  */
+extern bool emk_trigger_may_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at);
 extern void emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now,
 								EmkDecisions *decisions, EmkRun **others, int n);
 

@@ -47,8 +47,18 @@ extern void emk_trigger_delete(EmkRun **runs, int n);
 /* absorb.c: ends the new runs that belong to what was decided already */
 extern void emk_trigger_absorb(EmkTake *t);
 extern bool emk_trigger_is_decided(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
-/* One pass at a time for these people, to the end of the transaction; false (only without wait): another one is at them. */
-extern bool emk_trigger_lock_people(const char *const *ids, int n, bool wait);
+/*
+ * For these people, to the end of the transaction, in one order for all passes. decide: what may repeat a decision, one pass at a time. place: starts are
+ * being placed that may belong to any of their runs, by any number of passes, and none that goes on with what was cancelled (restart,
+ * which does not wait: false, another pass is at them).
+ */
+typedef enum EmkPeopleLock
+{
+	EMK_PEOPLE_DECIDE,
+	EMK_PEOPLE_PLACE,
+	EMK_PEOPLE_RESTART
+} EmkPeopleLock;
+extern bool emk_trigger_lock_people(const char *const *ids, int n, EmkPeopleLock lock);
 
 /* start.c */
 extern void emk_trigger_start(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
@@ -62,8 +72,8 @@ extern void emk_trigger_failed(const EmkTake *t, const EmkRule *rule, const char
 /*
  * series.c. place: a start finds its run, or begins one. place_rest: those that a run took in after `after`, and after its own start; the
  * run is gone. place_after_gate: the same where its row is gone, too; `others` are runs of the same key that this pass has in hand, and
- * become `gone` where they change. dissolve: all starts of a run that is gone, with its data in `item`, whose profile
- * they go to. touch: are two runs of one rule and key near enough to be one?
+ * become `gone` where they change. unite: all starts of a run that is gone, with its data in `item`, go to the person of `into`, a run near
+ * enough to be one with it. touch: are two runs of one rule and key near enough to be one?
  */
 extern bool emk_trigger_has_delay(const EmkRule *rule);
 /* Of the starts of the rule only those fire that none follows within its delay */
@@ -74,7 +84,7 @@ extern void emk_trigger_place(EmkTake *t, const EmkRule *rule, const EmkItem *it
 extern void emk_trigger_place_rest(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after);
 extern void emk_trigger_place_after_gate(EmkTake *t, const EmkRule *rule, const EmkRun *run, TimestampTz after, EmkRun **others,
 										 int n);
-extern void emk_trigger_dissolve(EmkTake *t, const EmkRule *rule, const EmkRun *run, const EmkItem *item);
+extern void emk_trigger_unite(EmkTake *t, const EmkRule *rule, EmkRun *into, const EmkRun *run, const EmkItem *item);
 extern bool emk_trigger_touch(const EmkTake *t, const EmkRule *rule, const EmkRun *a, const EmkRun *b);
 
 /* cancel.c */

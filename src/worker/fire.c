@@ -23,6 +23,8 @@
 #include "worker/pass.h"
 #include "worker/worker.h"
 
+#define DEFER_TIME (USECS_PER_SEC / 5)
+
 typedef struct Fire
 {
 	EmkPass    *pass;
@@ -62,6 +64,20 @@ undecided(EmkRun **asked, const EmkGateRun *gates, int k, const EmkGateRun *g, E
 	return n;
 }
 
+/* It, and those that what goes on may be one with, are looked at again in a moment, when the other pass has placed its starts. */
+static void
+defer(Fire *f, EmkRun *run, EmkRun **others, int n)
+{
+	for (int i = -1; i < n; i++)
+	{
+		EmkRun	   *r = i < 0 ? run : others[i];
+
+		f->stored_id = r->profile_id;
+		wait_on(f, r, f->pass->now + DEFER_TIME);
+		r->gone = true;
+	}
+}
+
 /*
  * What was cancelled comes first: starts that it took in go on, and those that are one with a run of this pass are decided with it, not
  * beside it. A run that changes by that is a row again, whose gates the next pass asks.
@@ -74,15 +90,23 @@ cancel(Fire *f, EmkRun **asked, EmkGateRun *gates, int k)
 		EmkRun	   *run = asked[i];
 		EmkGateRun *g = &gates[i];
 		EmkRun	  **others = NULL;
+		const char *stored_id;
 		int			n = 0;
 
 		if (g->verdict != EMK_CANCEL)
 			continue;
+		stored_id = run->profile_id;
 		run->profile_id = g->canonical;
 		run->gone = true;
-		emk_trigger_decide(&f->pass->decisions, run, g->rule, "cancelled", g->reason, g->facts);
 		if (run->nstarts > 1)
 			n = undecided(asked, gates, k, g, &others);
+		if (!emk_trigger_may_restart(g->rule, run, g->cancel_at))
+		{
+			run->profile_id = stored_id;
+			defer(f, run, others, n);
+			continue;
+		}
+		emk_trigger_decide(&f->pass->decisions, run, g->rule, "cancelled", g->reason, g->facts);
 		emk_trigger_restart(g->rule, run, g->cancel_at, f->pass->now, &f->pass->decisions, others, n);
 	}
 }

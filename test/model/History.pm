@@ -10,6 +10,9 @@ use Model;
 my @users = map { "u$_" } 1 .. 5;
 my @anonymous = map { "a$_" } 1 .. 4;
 
+# who comes without a name, for some hours, and is not seen again
+sub visitor { my ($hour) = @_; return 'a' . (1 + (int($hour / 8) + int rand 3) % 90); }
+
 sub one_of { return $_[ int rand @_ ] }
 
 sub random_rule
@@ -38,10 +41,11 @@ sub random_rule
 
 sub random_event
 {
-	my ($hour) = @_;
-	my %e = (raw => one_of(@users, @users, @anonymous), name => one_of(qw(A A A B B C X Y Z)), a => int rand 4, n => int rand 1000,
-		k => one_of(undef, '1', '1', '2'), fire => rand() > 0.04);
-	my $shift = rand() < 0.6 ? 0 : rand() < 0.1 ? 1 : -int rand 14;
+	my ($hour, $close) = @_;
+	my %e = (raw => $close ? one_of(@users, visitor($hour), visitor($hour)) : one_of(@users, @users, @anonymous),
+		name => $close ? one_of(qw(A A A A A A A A B B B B B C C C X Z)) : one_of(qw(A A A B B C X Y Z)), a => int rand 4, n => int rand 1000,
+		k => $close ? '1' : one_of(undef, '1', '1', '2'), fire => rand() > 0.04);
+	my $shift = rand() < ($close ? 0.9 : 0.6) ? 0 : rand() < 0.1 ? 1 : -int rand 14;
 	$shift = 0 if $e{name} eq 'Z';
 	$e{at} = $hour + $shift;
 	$e{mid} = 'm' . int rand 60 if rand() < 0.1;
@@ -49,10 +53,13 @@ sub random_event
 }
 
 # operations: [ what, arguments ]
+# Every second one is close: strangers who become somebody while their runs wait, few gaps, one key. Those have one version a rule: what a start at
+# the very time of a cancelling event is that only its run's version knows is open.
 sub random_history
 {
 	my ($seed, $n) = @_;
 	srand $seed;
+	my $close = $seed % 2 == 0;
 	my $hour = 0;
 	my ($rules, @events) = (0);
 	my %rule;
@@ -64,23 +71,23 @@ sub random_history
 		my $name = one_of(sort keys %rule);
 		if ($what < 0.70)
 		{
-			my $e = @events && rand() < 0.04 ? { %{ one_of(@events) } } : random_event($hour);
+			my $e = @events && rand() < 0.04 ? { %{ one_of(@events) } } : random_event($hour, $close);
 			$e->{a} = int rand 4 if rand() < 0.02;
 			push @events, $e if defined $e->{mid};
 			push @ops, [ 'track', $e ];
 		}
 		elsif ($what < 0.88)
 		{
-			$hour += one_of(0, 1, 1, 2, 3, 6);
+			$hour += $close ? one_of(0, 0, 1, 1, 2) : one_of(0, 1, 1, 2, 3, 6);
 			push @ops, [ 'move', $hour ];
 			push @ops, ['pass'] if rand() < 0.9;
 		}
-		elsif ($what < 0.93) { push @ops, [ 'tier', one_of(@users), one_of(qw(gold gold silver)) ]; }
-		elsif ($what < 0.945) { push @ops, [ 'identify', one_of(@anonymous), one_of(@users) ]; }
-		elsif ($what < 0.948) { push @ops, [ 'alias', one_of(@users), one_of(@users) ]; }
-		elsif ($what < 0.965) { push @ops, [ 'disable', $name ]; }
+		elsif ($what < ($close ? 0.89 : 0.93)) { push @ops, [ 'tier', one_of(@users), one_of(qw(gold gold silver)) ]; }
+		elsif ($what < ($close ? 0.963 : 0.945)) { push @ops, [ 'identify', $close ? visitor($hour) : one_of(@anonymous), one_of(@users) ]; }
+		elsif ($what < ($close ? 0.965 : 0.948)) { push @ops, [ 'alias', one_of(@users), one_of(@users) ]; }
+		elsif ($what < ($close ? 0.97 : 0.965)) { push @ops, [ 'disable', $name ]; }
 		elsif ($what < 0.99) { push @ops, [ 'enable', $_ ] for sort keys %rule; }
-		elsif ($what < 0.996) { $rule{$name} = random_rule($name, $rule{$name}); push @ops, [ 'replace', $rule{$name} ]; }
+		elsif ($what < ($close ? 0 : 0.996)) { $rule{$name} = random_rule($name, $rule{$name}); push @ops, [ 'replace', $rule{$name} ]; }
 		else
 		{
 			delete $rule{$name};
@@ -189,7 +196,7 @@ sub live
 	# to the end of all delays
 	$do->('pass');
 	$do->('enable', $_) for sort keys %{ $m->{rules} };
-	for (0 .. 3) { $do->('pass'); $do->('move', int($m->{now}) + 13); }
+	for (0 .. 9) { $do->('pass'); $do->('move', int($m->{now}) + 13); }
 	$do->('pass');
 	return ($m, $sql);
 }
