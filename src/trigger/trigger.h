@@ -57,7 +57,7 @@ typedef struct EmkRun
 	int			nstarts;		/* 0: no record is kept */
 	/* not stored */
 	int			starts_room;
-	int32		spared_version;	/* as a run of this version (0: none) that started then or later, this pass found it not cancelled */
+	int32		spared_version;	/* as a run of this version (0: none) that started then or later, it is not cancelled */
 	TimestampTz spared_at;
 	bool		stored;			/* it has a row, at tid, locked by us */
 	bool		dirty;			/* the row is behind */
@@ -109,7 +109,6 @@ typedef struct EmkHistory
 
 /* Was a profile, as ids[] has it, in a segment by what had happened then? As emk_segment_had(). */
 extern bool emk_trigger_history_in_segment(EmkHistory *h, int32 segment_id, const char *profile_id, TimestampTz at, char **facts);
-
 typedef struct EmkRuns
 {
 	EmkRun	  **v;
@@ -155,9 +154,8 @@ extern void emk_trigger_quarantine_due(const char *error, TimestampTz now);
 /*
  * After a due run was cancelled at `cancel_at`: the starts that it took in and that are not concerned find or begin their runs, as rows.
  * `others`: runs of the same rule, profile and key that this pass took and has not decided yet. One that changes is a row again, or ended,
- * and `gone`: the caller is done with it.
- * may: asked first. false: another pass is placing starts of these people, so the run has to wait a moment. The rows of a pass that decides
- * are locked already, so it does not wait for one that may be waiting for those.
+ * and `gone`: the caller is done with it. may: asked first. false: another pass is placing starts of these people, so the run has to wait a
+ * moment; this pass has rows locked that the other may be waiting for.
  */
 extern bool emk_trigger_may_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at);
 extern void emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at, TimestampTz now,

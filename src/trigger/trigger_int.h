@@ -48,9 +48,9 @@ extern void emk_trigger_delete(EmkRun **runs, int n);
 extern void emk_trigger_absorb(EmkTake *t);
 extern bool emk_trigger_is_decided(EmkTake *t, const EmkRule *rule, const EmkItem *item, const char *key);
 /*
- * For these people, to the end of the transaction, in one order for all passes. decide: what may repeat a decision, one pass at a time. place: starts are
- * being placed that may belong to any of their runs, by any number of passes, and none that goes on with what was cancelled (restart,
- * which does not wait: false, another pass is at them).
+ * For these people, to the end of the transaction, in one order for all passes. decide: what may repeat a decision, one pass at a time.
+ * place: starts are being placed that may belong to any of their runs, by any number of passes, and none that goes on with what was
+ * cancelled (restart, which does not wait: false, another pass is at them).
  */
 typedef enum EmkPeopleLock
 {
