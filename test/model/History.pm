@@ -224,12 +224,12 @@ sub script
 }
 
 # A cancelled run whose first cancelling event came before it may have gone on until it was due, and taken in a start or two that came
-# meanwhile: its decision is one with a start nearby, or up to three delays later.
+# meanwhile: its decision is one with a start nearby, or up to five delays later.
 sub has_end
 {
 	my ($ends, $line) = @_;
 	my ($rule, $who, $key, $start) = split /\|/, $line;
-	return scalar grep { $_ >= $start - 12 && $_ <= $start + 36 } @{ $ends->{"$rule|$who|$key"} // [] };
+	return scalar grep { $_ >= $start - 12 && $_ <= $start + 60 } @{ $ends->{"$rule|$who|$key"} // [] };
 }
 
 # lines of differences between the model and what the server said
