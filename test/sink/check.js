@@ -23,8 +23,7 @@
  * Client rows: {"message_id" or "event_id", "result": "ok" | "failed" | "unknown", "sends": N}; the last row of an id
  * counts, except that one "ok" is enough. Prints a line a violation and a summary; ends with 1 when there were any.
  */
-const { readTable, parseJsonLine } = require('./tables.js');
-const fs = require('fs');
+const { readTable, linesOf, parseJsonLine } = require('./tables.js');
 
 const FINAL = new Set(['delivered', 'dead', 'cancelled', 'expired', 'suppressed', 'recorded']);
 const ENDED = new Set(['delivered', 'dead', 'cancelled']);
@@ -282,7 +281,7 @@ function parseArgs(argv) {
 /** JSON lines; a last line torn by a kill is left out. */
 function readLines(file) {
 	const rows = [];
-	for (const line of fs.readFileSync(file, 'utf8').split('\n'))
+	for (const line of linesOf(file))
 		try {
 			if (line !== '')
 				rows.push(parseJsonLine(line));

@@ -6,7 +6,7 @@ const fs = require('fs');
 const path = require('path');
 const { execFile } = require('child_process');
 const { check } = require('./check.js');
-const { parseCsv, parseTable } = require('./tables.js');
+const { parseCsv, parseTable, linesOf, readTable } = require('./tables.js');
 const { tempDir } = require('./testlib.js');
 
 const sha = (text) => crypto.createHash('sha256').update(text).digest('hex');
@@ -139,6 +139,20 @@ test('files: CSV with quotes and NULL, JSON lines with wide numbers', () => {
 		[{ id: 'a', body: 'x "y",\nz', n: '1' }, { id: 'b', body: null, n: '' }]);
 	assert.deepEqual(parseTable('{"event_id": 9223372036854775807, "body": "{\\"event_id\\": 1}", "attempts": 2}\n'),
 		[{ event_id: '9223372036854775807', body: '{"event_id": 1}', attempts: 2 }]);
+});
+
+test('files: longer than a string, in pieces of any size', () => {
+	const file = path.join(tempDir(), 'lines');
+	const lines = ['', '{"a": "é→𝄞"}', 'x'.repeat(40), '', '{"b": 1}'];
+	for (const end of ['', '\n']) {
+		fs.writeFileSync(file, lines.join('\n') + end);
+		for (const piece of [1, 2, 7, 64])
+			assert.deepEqual([...linesOf(file, piece)], lines);
+	}
+	fs.writeFileSync(file, 'id,body\na,"{\n}"\n');
+	assert.deepEqual(readTable(file), [{ id: 'a', body: '{\n}' }]);
+	fs.writeFileSync(file, '{"event_id": 9223372036854775807}\n\n{"event_id": 2}');
+	assert.deepEqual(readTable(file), [{ event_id: '9223372036854775807' }, { event_id: '2' }]);
 });
 
 test('the command: exit codes and output', async () => {

@@ -7,6 +7,7 @@
  * The last line may be torn when the process was killed; readJournal() leaves it out.
  */
 const fs = require('fs');
+const { linesOf } = require('./tables.js');
 
 class Journal {
 	constructor(file, { sync = true } = {}) {
@@ -89,7 +90,7 @@ class Journal {
 /** All whole rows of a journal file; lines that are no JSON (torn by a kill) are left out. */
 function readJournal(file) {
 	const rows = [];
-	for (const line of fs.readFileSync(file, 'utf8').split('\n')) {
+	for (const line of linesOf(file)) {
 		if (line === '')
 			continue;
 		try {

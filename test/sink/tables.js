@@ -56,8 +56,37 @@ function parseTable(text) {
 	return text.split('\n').filter((line) => line.trim() !== '').map(parseJsonLine);
 }
 
-function readTable(file) {
-	return parseTable(fs.readFileSync(file, 'utf8'));
+/** The lines of a file, which may be longer than a string can be. */
+function* linesOf(file, piece = 1 << 24) {
+	const fd = fs.openSync(file, 'r');
+	const buffer = Buffer.alloc(piece);
+	let begun = [];
+	try {
+		for (let n; (n = fs.readSync(fd, buffer, 0, piece, null)) > 0;) {
+			let at = 0;
+			for (let end; (end = buffer.indexOf(10, at)) >= 0 && end < n; at = end + 1) {
+				yield Buffer.concat([...begun, buffer.subarray(at, end)]).toString();
+				begun = [];
+			}
+			begun.push(Buffer.from(buffer.subarray(at, n)));
+		}
+	} finally {
+		fs.closeSync(fd);
+	}
+	const last = Buffer.concat(begun).toString();
+	if (last !== '')
+		yield last;
 }
 
-module.exports = { readTable, parseTable, parseCsv, parseJsonLine };
+function readTable(file) {
+	const rows = [];
+	for (const line of linesOf(file)) {
+		if (rows.length === 0 && line.trim() !== '' && !line.startsWith('{'))
+			return parseTable(fs.readFileSync(file, 'utf8'));
+		if (line.trim() !== '')
+			rows.push(parseJsonLine(line));
+	}
+	return rows;
+}
+
+module.exports = { readTable, linesOf, parseTable, parseCsv, parseJsonLine };
