@@ -104,6 +104,15 @@ for my $name (grep { !@ARGV || $_ eq $ARGV[0] } sort keys %call)
 		}
 		$worst = $best if $best > $worst;
 	}
+	# on a machine that is quicker by now it can have ended before each signal
+	for (1 .. 5)
+	{
+		last if $stopped > 0 || $whole < $LIMIT;
+		($whole) = run_call($call{$name});
+		my (undef, $over, $said) = run_call($call{$name}, $whole * 0.2);
+		$stopped += $said =~ /canceling statement/;
+		$worst = $over if $over > $worst;
+	}
 	in_time($worst, $LIMIT, sprintf('figure: R36: %s takes %.2f s, and %.0f ms after its cancel at most (%d stopped)', $name, $whole, $worst * 1000, $stopped));
 	ok($stopped > 0 || $whole < $LIMIT, "$name is stopped");
 }
