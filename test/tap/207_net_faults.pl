@@ -113,6 +113,6 @@ sub run_profiles
 	$node->safe_psql('postgres', "DROP DATABASE $db WITH (FORCE)");
 }
 
-run_profiles(split //) for split ' ', $ENV{EMK_NET_GROUPS} // sized(join('', @all), 'a bd ce fgh');
+run_profiles(split //) for split ' ', $ENV{EMK_NET_GROUPS} // sized(join('', @all), 'a bd ce fg h');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|could not settle|was terminated by signal/, 'nothing bad in the log');
 done_testing();
