@@ -28,6 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/hashfn.h"
 #include "deliver/deliver.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -59,9 +60,21 @@
 #define LIFE_SECONDS	600		/* nor one older than this: certificates and addresses are rotated */
 #define FAREWELL_BYTES	64		/* what TLS says at the end is shorter, a request longer */
 
+#define RENEW_SECONDS	540		/* so often requests to a host of HTTP/2 change to another connection */
+#define ORIGINS			256
+
+/* Those of one scheme, host and port, by a hash: two that share it are renewed together. */
+typedef struct Origin
+{
+	bool		multiplexed;	/* has answered in HTTP/2 */
+	bool		some_older;		/* a connection from before renewed_at may be in use */
+	int64		renewed_at;		/* monotonic */
+} Origin;
+
 struct EmkTarget
 {
 	int			references;
+	Origin	   *origin;
 	char	   *url;
 	char	   *method;
 	long		timeout_ms;
@@ -102,8 +115,17 @@ static int	done[MAX_TRANSFERS];	/* ring of slots whose answers wait */
 static int	done_head = 0;
 static int	done_count = 0;
 static const char *authorities = NULL;	/* the bundle that counts; NULL when there is none */
+static Origin origins[ORIGINS];
 
 /* ---- targets ---- */
+
+static Origin *
+origin_of(const char *url)
+{
+	const char *host = strstr(url, "://");
+
+	return &origins[hash_bytes((const unsigned char *) url, host ? host + 3 - url + strcspn(host + 3, "/?#") : 0) % ORIGINS];
+}
 
 EmkTarget *
 emk_http_target(const EmkTargetSpec *spec)
@@ -116,6 +138,7 @@ emk_http_target(const EmkTargetSpec *spec)
 	{
 		t->references = 1;
 		t->timeout_ms = spec->timeout_ms;
+		t->origin = origin_of(spec->url);
 		ok = (t->url = strdup(spec->url)) != NULL && (t->method = strdup(spec->method)) != NULL;
 	}
 	for (int i = 0; ok && i < spec->nheaders; i++)
@@ -357,29 +380,38 @@ authorities_changed(int64 now)
 	return changed;
 }
 
-/* Is a request open that was begun by then? */
+/* Is a request (to this origin; NULL: any) open that was begun by then? */
 static bool
-is_open_since(int64 then)
+is_open_since(int64 then, const Origin *to)
 {
 	for (int i = 0; i < MAX_TRANSFERS; i++)
-		if (transfers[i] != NULL && transfers[i]->open && transfers[i]->started <= then)
+		if (transfers[i] != NULL && transfers[i]->open && transfers[i]->started <= then &&
+			(to == NULL || transfers[i]->target->origin == to))
 			return true;
 	return false;
+}
+
+/* Whole seconds since then, less what rounding may add, within what a connection may live */
+static long
+seconds_since(int64 then, int64 now)
+{
+	return Max(0, Min((now - then) / USECS_PER_SEC - 1, LIFE_SECONDS));
 }
 
 /*
  * A connection is not used again when the allowed networks or the authorities changed since it was made: it was judged by the old
  * ones. Nor is what curl keeps of a bundle. To curl a connection in use has no age, and HTTP/2 puts requests beside each other: as long as
- * one from before the change is open, each begins with a connection of its own.
+ * one from before the change is open, each begins with a connection of its own. For the same reason one that is never idle would live on,
+ * so an origin of HTTP/2 has such a change of its own every nine minutes.
  */
 static bool
-set_age(Transfer *x)
+set_age(Transfer *x, Origin *to)
 {
 	static int	seen = -1;
 	static int64 changed_at = 0;
 	static bool some_older = false; /* a connection from before the change may be in use */
 	int64		now = emk_clock_monotonic();
-	int64		age;			/* seconds since the change, less what rounding may add */
+	long		age;			/* since the newer change */
 	bool		changed = authorities_changed(now) || (seen >= 0 && seen != emk_address_generation());
 
 	if (changed)
@@ -387,11 +419,17 @@ set_age(Transfer *x)
 	else if (seen < 0)
 		changed_at = now - 2 * LIFE_SECONDS * USECS_PER_SEC;
 	seen = emk_address_generation();
-	some_older = (changed || some_older) && is_open_since(changed_at);
-	age = Max(0, Min((now - changed_at) / USECS_PER_SEC - 1, LIFE_SECONDS));
-	return curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, age < 1 || some_older ? 1L : 0L) == CURLE_OK &&
-		curl_easy_setopt(x->easy, CURLOPT_CA_CACHE_TIMEOUT, (long) age) == CURLE_OK &&
-		curl_easy_setopt(x->easy, CURLOPT_MAXLIFETIME_CONN, (long) Max(1, age)) == CURLE_OK;
+	some_older = (changed || some_older) && is_open_since(changed_at, NULL);
+	if (to->multiplexed && now - to->renewed_at >= RENEW_SECONDS * USECS_PER_SEC)
+	{
+		to->renewed_at = now;
+		to->some_older = true;
+	}
+	to->some_older = to->some_older && is_open_since(to->renewed_at, to);
+	age = seconds_since(to->multiplexed ? Max(changed_at, to->renewed_at) : changed_at, now);
+	return curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, age < 1 || some_older || to->some_older ? 1L : 0L) == CURLE_OK &&
+		curl_easy_setopt(x->easy, CURLOPT_CA_CACHE_TIMEOUT, seconds_since(changed_at, now)) == CURLE_OK &&
+		curl_easy_setopt(x->easy, CURLOPT_MAXLIFETIME_CONN, Max(1, age)) == CURLE_OK;
 }
 
 /* What an endpoint's requests have in common. */
@@ -401,7 +439,7 @@ set_target(Transfer *x, EmkTarget *t)
 	CURL	   *e = x->easy;
 
 	if (curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, emk_guc_allow_plain_http ? "http,https" : "https") != CURLE_OK ||
-		!set_authorities(x) || !set_age(x))
+		!set_authorities(x) || !set_age(x, t->origin))
 		return false;
 	if (x->target == t)
 		return true;
@@ -538,6 +576,19 @@ describe(Transfer *x, CURLcode code)
 			*out = '?';
 }
 
+/* The first answer in HTTP/2: the connections of the origin are as young as its request, less what seconds_since() leaves out. */
+static void
+note_version(const Transfer *x)
+{
+	long		version = 0;
+
+	if (x->target->origin->multiplexed || curl_easy_getinfo(x->easy, CURLINFO_HTTP_VERSION, &version) != CURLE_OK ||
+		version < CURL_HTTP_VERSION_2_0)
+		return;
+	x->target->origin->multiplexed = true;
+	x->target->origin->renewed_at = x->started - 5 * USECS_PER_SEC;
+}
+
 static void
 finish(Transfer *x, CURLcode code)
 {
@@ -547,6 +598,7 @@ finish(Transfer *x, CURLcode code)
 	x->open = false;
 	open_count--;
 	x->answer.latency_us = emk_clock_monotonic() - x->started;
+	note_version(x);
 	if (code == CURLE_OK && x->answer.status >= 100)
 		x->headers_done = true;
 	if (!x->headers_done)

@@ -97,16 +97,30 @@ my $h2 = IPC::Run::start([ 'node', "$FindBin::Bin/lib/h2.js", @{ $certs{good} } 
 my $told = sub { my ($what) = @_; return wait_for(sub { $h2->pump_nb; $out =~ $what }, 20) };
 ok($told->(qr/^port (\d+)/m), 'a receiver of HTTP/2');
 my ($h2_port) = ($out =~ /^port (\d+)/m);
-for my $path (qw(slow beside later))
+for my $path (qw(slow beside later chain))
 {
 	create_endpoint($node, $path, undef, "/$path", url => "https://localhost:$h2_port/$path", schedule => '{600}', timeout => '60 s');
 	$sql->("SELECT eventmkt.create_rule('$path', on_event => '\u$path', send_to => '$path')");
 }
 $move->(3);	# two seconds after a change what was made since then may be used again
+# never idle, the next request before the last one's answer: after ten minutes it is not used any more
+my @used;
+for my $k (0 .. 13)
+{
+	$move->(50) if $k > 0;
+	$sql->("SELECT eventmkt.track('u', 'Chain')");
+	$told->(qr{^(?:/chain \d+\n(?:(?!/chain).*\n)*){@{[ $k + 1 ]}}}m);
+	@used = $out =~ m{^/chain (\d+)$}mg;
+}
+is(scalar @used, 14, 'fourteen requests of a chain');
+is($used[$_], $used[0], 50 * $_ . ' s old: used') for 1, 9;
+isnt($used[12], $used[0], '600 s old: not used any more');
+is($used[13], $used[12], 'but the one after it');
+is(try('Beside'), 'delivered', 'the chain ends');
 $sql->("SELECT eventmkt.track('u', 'Slow')");
-ok($told->(qr{^/slow 1$}m), 'a request is open');
+ok($told->(qr{^/slow $used[13]$}m), 'a request is open');
 is(try('Beside'), 'delivered', 'another one');
-ok($told->(qr{^/beside 1$}m), 'on the same connection');
+ok($told->(qr{^/slow $used[13]\n/beside $used[13]$}m), 'on the same connection');
 $sql->("ALTER SYSTEM SET eventmkt.allowed_networks = '10.0.0.0/8'");
 $sql->('SELECT pg_reload_conf()');
 is(try('Good'), 'address not allowed', 'its network is closed');
