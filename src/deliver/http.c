@@ -119,12 +119,20 @@ static Origin origins[ORIGINS];
 
 /* ---- targets ---- */
 
+/* However its URL is written: the host's case and a port that is the usual one make no other connection. */
 static Origin *
 origin_of(const char *url)
 {
 	const char *host = strstr(url, "://");
+	int			n = host ? (int) (host + 3 - url + strcspn(host + 3, "/?#")) : 0;
+	const char *usual = pg_strncasecmp(url, "https:", 6) == 0 ? ":443" : ":80";
+	uint32		h = 0;
 
-	return &origins[hash_bytes((const unsigned char *) url, host ? host + 3 - url + strcspn(host + 3, "/?#") : 0) % ORIGINS];
+	if (n > (int) strlen(usual) && strncmp(url + n - strlen(usual), usual, strlen(usual)) == 0)
+		n -= strlen(usual);
+	for (int i = 0; i < n; i++)
+		h = hash_combine(h, pg_ascii_tolower((unsigned char) url[i]));
+	return &origins[h % ORIGINS];
 }
 
 EmkTarget *

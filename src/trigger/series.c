@@ -144,18 +144,16 @@ item_of(const Place *p, const EmkStart *s)
 
 /*
  * A run of ignore has the data of its first start, others those of the newest; ties in the order of events. Those it has are the best of
- * the starts it had, so only those that are new to it are read, as long as it is the same time.
+ * the starts it had by version `before`, so only those that are new to it are read, as long as it is the same time and choice.
  */
 static void
-settle_data(const Place *p, EmkRun *run, bool first)
+settle_data(const Place *p, EmkRun *run, int32 before)
 {
+	bool		first = version_of(p->t, p->rule, run->rule_version)->on_repeat == EMK_REPEAT_IGNORE;
 	TimestampTz at = run->starts[first ? 0 : run->nstarts - 1].at;
 	bool		found = run->event_at == at;
-	bool		kept = found;
+	bool		kept = found && first == (version_of(p->t, p->rule, before)->on_repeat == EMK_REPEAT_IGNORE);
 
-	for (int i = 0; i < run->nstarts && kept; i++)
-		kept = run->starts[i].version == run->rule_version ||
-			version_of(p->t, p->rule, run->starts[i].version)->on_repeat == version_of(p->t, p->rule, run->rule_version)->on_repeat;
 	for (int i = 0; i < run->nstarts; i++)
 	{
 		const EmkItem *item;
@@ -369,10 +367,10 @@ shorten(EmkRun *run, bool debounce)
 
 /*
  * All that follows from a run's record and version, after either has changed: which runs are one with it, which starts are not its own
- * and go on by themselves, when it started and is due, and whose data it has.
+ * and go on by themselves, when it started and is due, and whose data it has. before: the version by which it had them
  */
 static void
-normalise(const Place *p, EmkRun *run)
+normalise(const Place *p, EmkRun *run, int32 before)
 {
 	const EmkRule *own;
 	EmkRun	   *other;
@@ -398,7 +396,7 @@ normalise(const Place *p, EmkRun *run)
 	run->nstarts = k;
 	run->last_at = last_of(run);
 	started = debounce ? run->last_at : run->starts[0].at;
-	settle_data(p, run, own->on_repeat == EMK_REPEAT_IGNORE);
+	settle_data(p, run, before);
 	shorten(run, debounce);
 	if (run->started_at != started || run->due_at != emk_clock_add(started, &own->after))
 	{
@@ -414,7 +412,7 @@ static void
 take_in(const Place *p, EmkRun *run)
 {
 	record(run, &p->start);
-	normalise(p, run);
+	normalise(p, run, run->rule_version);
 }
 
 /* A start before all others of a run of ignore or replace */
@@ -511,14 +509,15 @@ void
 emk_trigger_unite(EmkTake *t, const EmkRule *rule, EmkRun *into, const EmkRun *run, const EmkItem *item)
 {
 	Place		p = {t, rule, item->profile_id, into->key, {0}, item, NULL};
+	int32		before = into->rule_version;
 
-	if (version_of(t, rule, Min(into->rule_version, run->rule_version))->on_repeat != EMK_REPEAT_DEBOUNCE)
+	if (into->gone || version_of(t, rule, Min(into->rule_version, run->rule_version))->on_repeat != EMK_REPEAT_DEBOUNCE)
 	{
 		place_again(t, rule, item->profile_id, run->key, run->starts, run->nstarts, item, NULL);
 		return;
 	}
 	unite_records(into, run);
-	normalise(&p, into);
+	normalise(&p, into, before);
 }
 
 bool

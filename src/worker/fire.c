@@ -50,31 +50,29 @@ hold(Fire *f, EmkRun *run, const EmkRule *rule, TimestampTz until, const char *r
 	wait_on(f, run, until);
 }
 
-/* The runs asked[0..k) of the same rule, profile and key that are still to be decided; palloc'd in *out, with their number. */
+/* The runs asked[0..k) of one rule, profile and key to be decided yet (with those cancelled); palloc'd in *out, with their number */
 static int
-undecided(EmkRun **asked, const EmkGateRun *gates, int k, const EmkGateRun *g, EmkRun ***out)
+undecided(EmkRun **asked, const EmkGateRun *gates, int k, const EmkGateRun *g, bool cancelled, EmkRun ***out)
 {
 	int			n = 0;
 
 	*out = palloc(sizeof(EmkRun *) * k);
 	for (int i = 0; i < k; i++)
-		if (!asked[i]->gone && gates[i].verdict != EMK_CANCEL && gates[i].rule->rule_id == g->rule->rule_id &&
+		if (!asked[i]->gone && (cancelled || gates[i].verdict != EMK_CANCEL) && gates[i].rule->rule_id == g->rule->rule_id &&
 			strcmp(gates[i].canonical, g->canonical) == 0 && strcmp(gates[i].key, g->key) == 0)
 			(*out)[n++] = asked[i];
 	return n;
 }
 
-/* It, and those that what goes on may be one with, are looked at again in a moment, when the other pass has placed its starts. */
+/* Those of a key, which what goes on may be one with, are looked at again in a moment, when the other pass has placed its starts. */
 static void
-defer(Fire *f, EmkRun *run, EmkRun **others, int n)
+defer(Fire *f, EmkRun **runs, int n)
 {
-	for (int i = -1; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
-		EmkRun	   *r = i < 0 ? run : others[i];
-
-		f->stored_id = r->profile_id;
-		wait_on(f, r, f->pass->now + DEFER_TIME);
-		r->gone = true;
+		f->stored_id = runs[i]->profile_id;
+		wait_on(f, runs[i], f->pass->now + DEFER_TIME);
+		runs[i]->gone = true;
 	}
 }
 
@@ -90,22 +88,22 @@ cancel(Fire *f, EmkRun **asked, EmkGateRun *gates, int k)
 		EmkRun	   *run = asked[i];
 		EmkGateRun *g = &gates[i];
 		EmkRun	  **others = NULL;
-		const char *stored_id;
+		const char *stored_id = run->profile_id;
 		int			n = 0;
 
-		if (g->verdict != EMK_CANCEL)
+		if (g->verdict != EMK_CANCEL || run->gone)
 			continue;
-		stored_id = run->profile_id;
 		run->profile_id = g->canonical;
-		run->gone = true;
-		if (run->nstarts > 1)
-			n = undecided(asked, gates, k, g, &others);
 		if (!emk_trigger_may_restart(g->rule, run, g->cancel_at))
 		{
 			run->profile_id = stored_id;
-			defer(f, run, others, n);
+			n = undecided(asked, gates, k, g, true, &others);
+			defer(f, others, n);
 			continue;
 		}
+		run->gone = true;
+		if (run->nstarts > 1)
+			n = undecided(asked, gates, k, g, false, &others);
 		emk_trigger_decide(&f->pass->decisions, run, g->rule, "cancelled", g->reason, g->facts);
 		emk_trigger_restart(g->rule, run, g->cancel_at, f->pass->now, &f->pass->decisions, others, n);
 	}

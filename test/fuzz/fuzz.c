@@ -263,13 +263,10 @@ save(const Run *r, const char *kind, const Input *in)
 
 /* What an error left pinned: by thousands they make every further pin slow. */
 static void
-let_go(ResourceOwner owner)
+let_go(ResourceOwner mine, bool ended_well)
 {
-	ResourceOwner mine = CurrentResourceOwner;
-
-	CurrentResourceOwner = owner;
 	for (ResourceReleasePhase p = RESOURCE_RELEASE_BEFORE_LOCKS; p <= RESOURCE_RELEASE_AFTER_LOCKS; p++)
-		ResourceOwnerRelease(mine, p, false, false);
+		ResourceOwnerRelease(mine, p, ended_well, false);
 	ResourceOwnerDelete(mine);
 }
 
@@ -278,6 +275,7 @@ attempt(Run *r, const Input *in)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	ResourceOwner mine = NULL;
 	volatile int state = 0;
 	static clock_t began;			/* one run begins where another one ended, but for the making of an input */
 	clock_t		ended;
@@ -291,7 +289,7 @@ attempt(Run *r, const Input *in)
 	if (r->target->writes)
 		BeginInternalSubTransaction(NULL);
 	else
-		CurrentResourceOwner = ResourceOwnerCreate(owner, "fuzz");
+		CurrentResourceOwner = mine = ResourceOwnerCreate(owner, "fuzz");
 	MemoryContextSwitchTo(r->scratch);
 	forget_edges();
 	PG_TRY();
@@ -326,7 +324,10 @@ attempt(Run *r, const Input *in)
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	else
-		let_go(owner);
+	{
+		CurrentResourceOwner = owner;
+		let_go(mine, state == 0);
+	}
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(r->scratch);

@@ -111,6 +111,7 @@ for my $k (0 .. 13)
 	$sql->("SELECT eventmkt.track('u', 'Chain')");
 	$told->(qr{^(?:/chain \d+\n(?:(?!/chain).*\n)*){@{[ $k + 1 ]}}}m);
 	@used = $out =~ m{^/chain (\d+)$}mg;
+	wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'chain' AND status = 'delivered'", $k, 20);
 }
 is(scalar @used, 14, 'fourteen requests of a chain');
 is($used[$_], $used[0], 50 * $_ . ' s old: used') for 1, 9;
