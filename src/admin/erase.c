@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "profile/profile.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/snapmgr.h"
@@ -40,22 +41,21 @@
 #define MINE(column)	column " OPERATOR(pg_catalog.=) ANY ($1)"
 #define SIMPLE(name, where) \
 	{name, {"DELETE FROM eventmkt_data." name " t WHERE " where, 1, {TEXTARRAYOID}}, \
-	{"SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t)), '[]'), pg_catalog.count(*) " \
-	"FROM eventmkt_data." name " t WHERE " where, 1, {TEXTARRAYOID}}}
+	{"SELECT pg_catalog.to_jsonb(t) FROM eventmkt_data." name " t WHERE " where, 1, {TEXTARRAYOID}}}
 #define DERIVED(name, where) \
 	{name, {"DELETE FROM eventmkt_data." name " t WHERE " where, 1, {TEXTARRAYOID}}, {NULL, 0, {0}}}
 /* a table whose key begins with a segment or a line: found through those, which are few */
 #define KEYED(name, key, owners) \
 	{name, {"DELETE FROM eventmkt_data." name " t USING eventmkt_data." owners " o, pg_catalog.unnest($1) u(id) " \
 	"WHERE t." key " OPERATOR(pg_catalog.=) o." key " AND t.profile_id OPERATOR(pg_catalog.=) (u.id COLLATE \"C\")", 1, {TEXTARRAYOID}}, \
-	{"SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t)), '[]'), pg_catalog.count(*) FROM eventmkt_data." name " t WHERE " \
+	{"SELECT pg_catalog.to_jsonb(t) FROM eventmkt_data." name " t WHERE " \
 	MINE("t.profile_id"), 1, {TEXTARRAYOID}}}
 
 typedef struct Part
 {
 	const char *name;
 	EmkPlan		remove;			/* $1: the ids; sql NULL: part of another step */
-	EmkPlan		read;			/* → jsonb array, rows; sql NULL: derived from others, not exported */
+	EmkPlan		read;			/* → jsonb, a row each; sql NULL: derived from others, not exported */
 } Part;
 
 /* in the order of removal: first what takes long and nobody waits for */
@@ -75,7 +75,7 @@ static Part parts[] = {
 		"RETURNING t.segment_id), c AS (UPDATE eventmkt_data.segment_state x SET members = x.members OPERATOR(pg_catalog.-) n.n "
 		"FROM (SELECT g.segment_id, pg_catalog.count(*) AS n FROM g GROUP BY 1) n "
 		"WHERE x.segment_id OPERATOR(pg_catalog.=) n.segment_id) SELECT g.segment_id FROM g", 1, {TEXTARRAYOID}},
-	{"SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t)), '[]'), pg_catalog.count(*) FROM eventmkt_data.membership t WHERE "
+	{"SELECT pg_catalog.to_jsonb(t) FROM eventmkt_data.membership t WHERE "
 	MINE("t.profile_id"), 1, {TEXTARRAYOID}}},
 	SIMPLE("membership_past", MINE("t.profile_id")),
 	KEYED("segment_timer", "segment_id", "segment"),
@@ -85,16 +85,16 @@ static Part parts[] = {
 	SIMPLE("segment_work", MINE("t.profile_id")),
 	SIMPLE("work", MINE("t.profile_id")),
 	{"pending_trigger", {NULL, 0, {0}}, {
-		"SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t)), '[]'), pg_catalog.count(*) FROM eventmkt_data.pending_trigger t "
+		"SELECT pg_catalog.to_jsonb(t) FROM eventmkt_data.pending_trigger t "
 		"WHERE " MINE("t.profile_id"), 1, {TEXTARRAYOID}}},
 	{"delivery", {NULL, 0, {0}}, {
-		"SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t)), '[]'), pg_catalog.count(*) FROM eventmkt_data.delivery t "
+		"SELECT pg_catalog.to_jsonb(t) FROM eventmkt_data.delivery t "
 		"WHERE " MINE("t.profile_id"), 1, {TEXTARRAYOID}}},
 	{"attempt", {NULL, 0, {0}}, {
-		"SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(a)), '[]'), pg_catalog.count(*) FROM eventmkt_data.delivery t "
+		"SELECT pg_catalog.to_jsonb(a) FROM eventmkt_data.delivery t "
 		"JOIN eventmkt_data.attempt a ON a.delivery_id OPERATOR(pg_catalog.=) t.id WHERE " MINE("t.profile_id"), 1, {TEXTARRAYOID}}},
 	{"decision", {NULL, 0, {0}}, {
-		"SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t)), '[]'), pg_catalog.count(*) FROM eventmkt_data.decision t "
+		"SELECT pg_catalog.to_jsonb(t) FROM eventmkt_data.decision t "
 		"WHERE " MINE("t.profile_id"), 1, {TEXTARRAYOID}}},
 };
 enum {PART_RUN = lengthof(parts) - 4, PART_DELIVERY, PART_ATTEMPT, PART_DECISION};
@@ -149,14 +149,6 @@ static EmkPlan note_plan = {
 static EmkPlan end_plan = {
 	"DELETE FROM eventmkt_data.erasing WHERE log_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}
 };
-static EmkPlan ids_plan = {
-	"SELECT pg_catalog.to_jsonb($1)", 1, {TEXTARRAYOID}
-};
-static EmkPlan object_plan = {
-	"SELECT pg_catalog.jsonb_object_agg(u.k, u.v) FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) u(k, v)",
-	2, {TEXTARRAYOID, JSONBARRAYOID}
-};
-
 static Datum
 text_array(char **s, int n)
 {
@@ -431,6 +423,38 @@ emk_admin_unerase(PG_FUNCTION_ARGS)
 
 /* ---- export ---- */
 
+static void
+push_string(JsonbParseState **state, JsonbIteratorToken seq, const char *text)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = (char *) text;
+	v.val.string.len = strlen(text);
+	pushJsonbValue(state, seq, &v);
+}
+
+/*
+ * An array of the rows of the last statement, of which what is pushed keeps parts: they live until SPI_finish(). jsonb_agg() and
+ * jsonb_object_agg() would copy all of it twice more, without a place where it can be stopped.
+ */
+static void
+push_rows(JsonbParseState **state, uint64 n)
+{
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Jsonb	   *row = DatumGetJsonbP(emk_spi_datum(i, 1, &isnull));
+		JsonbValue	v = {.type = jbvBinary};
+
+		CHECK_FOR_INTERRUPTS();
+		v.val.binary.data = &row->root;
+		v.val.binary.len = VARSIZE(row) - VARHDRSZ;
+		pushJsonbValue(state, WJB_ELEM, &v);
+	}
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
 PG_FUNCTION_INFO_V1(emk_admin_export);
 /* eventmkt.export(user_id): everything about a person */
 Datum
@@ -440,16 +464,14 @@ emk_admin_export(PG_FUNCTION_ARGS)
 	const char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	MemoryContext caller = CurrentMemoryContext;
 	int64		counts[lengthof(parts)] = {0};
-	Datum		keys[lengthof(parts) + 1];
-	Datum		values[lengthof(parts) + 1];
-	Datum		args[2];
+	JsonbParseState *state = NULL;
+	JsonbValue *all;
+	Datum		args[1];
 	Datum		result;
 	char	   *canonical;
 	EmkIds		ids;
 	EmkOwner	owner;
 	MemoryContext old;
-	bool		isnull;
-	int			n = 0;
 
 	refuse_nobody(id);
 	emk_owner_enter(&owner);
@@ -457,25 +479,25 @@ emk_admin_export(PG_FUNCTION_ARGS)
 	canonical = pstrdup(emk_profile_resolve(id));
 	emk_profile_ids(&canonical, 1, &ids);
 	args[0] = text_array(ids.ids, ids.n);
-	keys[n] = CStringGetTextDatum("ids");
-	emk_spi_run(&ids_plan, args, NULL, false, 0);
-	values[n++] = emk_spi_datum(0, 1, &isnull);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_string(&state, WJB_KEY, "ids");
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < ids.n; i++)
+		push_string(&state, WJB_ELEM, ids.ids[i]);
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	for (int i = 0; i < lengthof(parts); i++)
 	{
 		if (parts[i].read.sql == NULL)
 			continue;
-		emk_spi_run(&parts[i].read, args, NULL, false, 0);
-		keys[n] = CStringGetTextDatum(parts[i].name);
-		values[n++] = emk_spi_datum(0, 1, &isnull);
-		counts[i] = emk_spi_int8(0, 2, 0);
+		counts[i] = emk_spi_run(&parts[i].read, args, NULL, false, 0);
+		push_string(&state, WJB_KEY, parts[i].name);
+		push_rows(&state, counts[i]);
 	}
-	add_counts(write_log("export", ids.ids[0]), counts, emk_clock_real());
-	args[0] = emk_spi_array(keys, NULL, n, TEXTOID);
-	args[1] = emk_spi_array(values, NULL, n, JSONBOID);
-	emk_spi_run(&object_plan, args, NULL, false, 0);
+	all = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	old = MemoryContextSwitchTo(caller);
-	result = PointerGetDatum(PG_DETOAST_DATUM_COPY(emk_spi_datum(0, 1, &isnull)));
+	result = JsonbPGetDatum(JsonbValueToJsonb(all));
 	MemoryContextSwitchTo(old);
+	add_counts(write_log("export", ids.ids[0]), counts, emk_clock_real());
 	SPI_finish();
 	emk_owner_leave(&owner);
 	PG_RETURN_DATUM(result);

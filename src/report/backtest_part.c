@@ -33,22 +33,29 @@ typedef struct Part
 	int			npeople;
 } Part;
 
+static int
+compare_ties(const void *a, const void *b)
+{
+	const EmkItem *x = a;
+	const EmkItem *y = b;
+	int			c;
+
+	CHECK_FOR_INTERRUPTS();
+	c = emk_trigger_compare(x->occurred_at, x->message_id, x->properties, y->occurred_at, y->message_id, y->properties);
+	return c != 0 ? c : x->event_id < y->event_id ? -1 : x->event_id > y->event_id;
+}
+
 /* Events of the same microsecond come in the order of message id and properties, not in that of the scan. */
 static void
 order_ties(EmkItem *v, int n)
 {
-	for (int i = 1; i < n; i++)
-		for (int j = i; j > 0 && v[j].occurred_at == v[j - 1].occurred_at; j--)
-		{
-			EmkItem		t = v[j];
-			int			c = emk_trigger_compare(t.occurred_at, t.message_id, t.properties, v[j - 1].occurred_at,
-												v[j - 1].message_id, v[j - 1].properties);
-
-			if (c > 0 || (c == 0 && t.event_id > v[j - 1].event_id))
-				break;
-			v[j] = v[j - 1];
-			v[j - 1] = t;
-		}
+	for (int i = 0, next; i < n; i = next)
+	{
+		for (next = i + 1; next < n && v[next].occurred_at == v[i].occurred_at; next++)
+			;
+		if (next > i + 1)
+			qsort(v + i, next - i, sizeof(EmkItem), compare_ties);
+	}
 }
 
 static int
@@ -266,6 +273,7 @@ number_people(Part *r, const char *packed, Size len, int n, int32 *who)
 		const char *id = (const char *) (e + 1);
 		uint32		slot = (uint32) (e->hash >> 32) & mask;
 
+		CHECK_FOR_INTERRUPTS();
 		while (table[slot] >= 0 && (r->people[table[slot]].hash != e->hash || strcmp(r->people[table[slot]].ids[0], id) != 0))
 			slot = (slot + 1) & mask;
 		if (table[slot] < 0)
@@ -318,6 +326,7 @@ compare_times(const void *a, const void *b)
 	const EmkItem *x = a;
 	const EmkItem *y = b;
 
+	CHECK_FOR_INTERRUPTS();
 	return x->occurred_at < y->occurred_at ? -1 : x->occurred_at > y->occurred_at;
 }
 
@@ -341,6 +350,7 @@ gather(Part *r, const char *packed, Size len, int n, const int32 *who)
 		EmkPerson  *p = &r->people[who[i]];
 		EmkItem    *it = &p->items[next[who[i]]++];
 
+		CHECK_FOR_INTERRUPTS();
 		unpack(r, e, p, it);
 		if (it > p->items && it[-1].occurred_at > it->occurred_at)
 			unsorted[who[i]] = true;

@@ -165,10 +165,14 @@ decide_due(Sim *s)
 	EmkGateRun *gates = palloc(sizeof(EmkGateRun) * Max(s->due.n, 1));
 
 	for (int k = 0; k < s->due.n; k++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		gates[k] = ask(s, s->due.v[k]);
+	}
 	cancel(s, gates);
 	for (int k = 0; k < s->due.n; k++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (s->due.v[k]->gone)
 			continue;
 		if (k > 0 && s->tried->rule->reentry != NULL)
@@ -218,6 +222,7 @@ happen(Sim *s, const EmkPerson *p, int first)
 	for (int i = first; i < next; i++)
 		if (concerns(s, &p->items[i]))
 		{
+			CHECK_FOR_INTERRUPTS();
 			if (p->items[i].kind == 'm')
 				merge(s, p, &p->items[i]);
 			emk_trigger_replay_item(s->runs, i);
