@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 
 #define MAX_SETTINGS 64
+#define LOAD_TRIES 3
 
 typedef struct Setting
 {
@@ -119,13 +120,17 @@ read_rows(void)
 	}
 }
 
-/* Fills the cache; again when an invalidation came while it was read. */
+/*
+ * Fills the cache; again when an invalidation came while it was read. Where they do not end, what was read last serves this call and is
+ * not kept.
+ */
 static void
 load(void)
 {
 	Oid			relid;
 	EmkOwner	owner;
 	uint64		seen;
+	int			tries = 0;
 
 	if (setting_context == NULL)
 		setting_context = AllocSetContextCreate(TopMemoryContext, "eventmkt settings", ALLOCSET_SMALL_SIZES);
@@ -138,21 +143,22 @@ load(void)
 		emk_spi_run_latest(&load_plan, NULL);
 		read_rows();
 		SPI_freetuptable(SPI_tuptable);
-	} while (seen != generation);
+	} while (seen != generation && ++tries < LOAD_TRIES);
 	SPI_finish();
 	emk_owner_leave(&owner);
-	setting_relid = relid;
+	setting_relid = seen == generation ? relid : InvalidOid;
 	unsure = IsInParallelMode();
 }
 
-const char *
+/* A copy, because the next look may fill the cache anew */
+char *
 emk_setting_get(const char *key)
 {
 	if (!OidIsValid(setting_relid) || (unsure && !IsInParallelMode()))
 		load();
 	for (int i = 0; i < nsettings; i++)
 		if (strcmp(settings[i].key, key) == 0)
-			return settings[i].value;
+			return pstrdup(settings[i].value);
 	return NULL;
 }
 
@@ -172,18 +178,22 @@ emk_setting_put(const char *key, const char *value)
 bool
 emk_setting_is_home(void)
 {
+	bool		home = is_home == 1;
+
 	if (is_home < 0)
 	{
 		const char *sysid = emk_setting_get("system_identifier");
 		const char *dboid = emk_setting_get("database_oid");
 		const char *inst = emk_setting_get("instance");
 
-		is_home = sysid != NULL && dboid != NULL &&
+		home = sysid != NULL && dboid != NULL &&
 			strtoull(sysid, NULL, 10) == GetSystemIdentifier() &&
 			strtoul(dboid, NULL, 10) == MyDatabaseId &&
 			strcmp(inst ? inst : "", emk_guc_instance ? emk_guc_instance : "") == 0;
+		if (OidIsValid(setting_relid))
+			is_home = home;
 	}
-	return is_home == 1;
+	return home;
 }
 
 int64
@@ -197,11 +207,15 @@ emk_setting_next_id(Oid sequence)
 int
 emk_setting_node(void)
 {
+	int			mine = node;
+
 	if (node < 0)
 	{
 		const char *s = emk_setting_get("node");
 
-		node = s ? atoi(s) & 1023 : 0;
+		mine = s ? atoi(s) & 1023 : 0;
+		if (OidIsValid(setting_relid))
+			node = mine;
 	}
-	return node;
+	return mine;
 }

@@ -11,8 +11,8 @@
 /* What the tables look like; init() migrates older ones and stores it as `data_version`. */
 #define EMK_DATA_VERSION 5
 
-/* Value of `key` or NULL; owned by the cache, valid until the next invalidation. Needs a transaction when not cached. */
-extern const char *emk_setting_get(const char *key);
+/* Value of `key`, palloc'd, or NULL. Needs a transaction when not cached. */
+extern char *emk_setting_get(const char *key);
 
 /* Stores `value` (NULL deletes the row). Opens its own SPI connection as the owner. */
 extern void emk_setting_put(const char *key, const char *value);

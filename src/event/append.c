@@ -84,9 +84,11 @@ emk_event_init_append(void)
 int64
 emk_event_next_id(void)
 {
+	int64		node = emk_setting_node();	/* first: it may read, and hear that the sequence is another */
+
 	if (!OidIsValid(sequence_oid))
 		sequence_oid = emk_setting_table("event_id_seq");
-	return ((int64) emk_setting_node() << 53) | emk_setting_next_id(sequence_oid);
+	return (node << 53) | emk_setting_next_id(sequence_oid);
 }
 
 Relation

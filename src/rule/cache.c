@@ -12,6 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
+#define LOAD_TRIES 3
+
 typedef struct RuleKey
 {
 	int32		rule_id;
@@ -195,6 +197,7 @@ lookup(int32 rule_id, int32 version)
 	bool		found;
 	RuleEntry  *e;
 	EmkRule    *rule = NULL;
+	int			tries = 0;
 
 	if (stale)
 		begin_cache();
@@ -207,10 +210,10 @@ lookup(int32 rule_id, int32 version)
 		uint64		n;
 
 		if (stale)
-			begin_cache();		/* the query itself processed an invalidation: read again */
+			begin_cache();		/* the query itself processed an invalidation: read again, but not without end */
 		rule = NULL;
 		n = emk_spi_run_latest(version ? &version_plan : &current_plan, args);
-		if (n > 0 && !stale)
+		if (n > 0)
 		{
 			MemoryContext old = MemoryContextSwitchTo(cache_context);
 
@@ -218,7 +221,7 @@ lookup(int32 rule_id, int32 version)
 			MemoryContextSwitchTo(old);
 		}
 		SPI_freetuptable(SPI_tuptable);
-	} while (stale);
+	} while (stale && ++tries < LOAD_TRIES);
 	SPI_finish();
 	e = hash_search(rules, &key, HASH_ENTER, &found);
 	e->rule = rule;

@@ -25,11 +25,13 @@
 #include "utils/numeric.h"
 
 #define MAX_TERMS 4
+#define LOAD_TRIES 3
 #define PARTIAL_EVENTS 32		/* events a backend meets before it loads the many rules of one name */
 #define MAX_NAMES 4096			/* entries kept, negative ones included; then the index starts anew */
 
 static MemoryContext match_context = NULL;
-static HTAB *names = NULL;			/* NULL: the index is stale */
+static HTAB *names = NULL;
+static bool stale = true;			/* names is to begin anew */
 static MemoryContext values_context = NULL; /* what was read for the call under way only */
 static Oid	rule_event_oid = InvalidOid;
 static EmkNameEntry *star = NULL;
@@ -48,7 +50,7 @@ static void
 forget_rules(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == rule_event_oid)
-		names = NULL;
+		stale = true;
 }
 
 void
@@ -283,7 +285,7 @@ fill_entry(EmkNameEntry *e, void (*fill) (EmkNameEntry *e, MemoryContext keep))
 	PG_FINALLY();
 	{
 		if (!filled)
-			names = NULL;
+			stale = true;
 	}
 	PG_END_TRY();
 }
@@ -311,8 +313,7 @@ find_values(EmkNameEntry *e, EmkNameEntry *room, Jsonb *properties)
 	strlcpy(room->name, e->name, sizeof(room->name));
 	if (e->reads++ < PARTIAL_EVENTS && emk_rule_load_values(room, properties, values_context))
 		return room;
-	if (names != NULL)
-		fill_entry(e, emk_rule_load_all);
+	fill_entry(e, emk_rule_load_all);
 	return NULL;
 }
 
@@ -327,7 +328,7 @@ begin_index(void)
 		match_context = AllocSetContextCreate(TopMemoryContext, "eventmkt rule index", ALLOCSET_DEFAULT_SIZES);
 		values_context = AllocSetContextCreate(TopMemoryContext, "eventmkt rules of an event", ALLOCSET_SMALL_SIZES);
 	}
-	names = NULL;
+	stale = true;
 	MemoryContextReset(match_context);
 	rule_event_oid = emk_setting_table("rule_event");
 	memset(&ctl, 0, sizeof(ctl));
@@ -337,6 +338,7 @@ begin_index(void)
 	names = hash_create("eventmkt event names", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	emk_rule_forget_armed();
 	star = NULL;
+	stale = false;
 }
 
 int
@@ -344,26 +346,26 @@ emk_rule_match(const EmkMatchInput *in, const int32 **rules)
 {
 	EmkNameEntry room[2];
 	EmkNameEntry *e[4];
+	int			tries = 0;
 	int			n;
 
 	nmatched = 0;
 	asked.property = NULL;
-	/* loading may process an invalidation and drop the index under us: then begin again; nothing was matched so far */
+	/* loading may process an invalidation: then begin again, but not without end; nothing was matched so far */
 	do
 	{
-		if (names == NULL || hash_get_num_entries(names) >= MAX_NAMES)
+		if (stale || hash_get_num_entries(names) >= MAX_NAMES)
 			begin_index();
 		n = 0;
 		if (star == NULL)
 			star = find_entry("*");
-		if (names != NULL)
-			e[n++] = find_entry(in->name);
+		e[n++] = find_entry(in->name);
 		if (in->depth == 0)
 			e[n++] = star;
-		for (int i = n - 1; i >= 0 && names != NULL; i--)
+		for (int i = n - 1; i >= 0; i--)
 			if (unlikely(e[i]->partial) && (e[n] = find_values(e[i], &room[i], in->properties)) != NULL)
 				n++;
-	} while (unlikely(names == NULL));
+	} while (unlikely(stale) && ++tries < LOAD_TRIES);
 	for (int i = 0; i < n; i++)
 		match_entry(e[i], in);
 	if (unlikely(n > 2))

@@ -36,6 +36,7 @@ static MemoryContext context = NULL;
 static HTAB *segments = NULL;
 static Oid	segment_oid = InvalidOid;
 static bool stale = true;
+static int	asking = 0;			/* questions under way, one within the other: what they have in hand stays */
 static int	timeout_ms = 1000;
 
 static EmkPlan read_plan = {
@@ -114,7 +115,7 @@ read_ids(int col, int32 **ids)
 	return n;
 }
 
-/* NULL when there is no such segment */
+/* NULL when there is no such segment. What an invalidation came for while it was read is read again for the next question. */
 static Segment *
 look_up(int32 id)
 {
@@ -122,15 +123,12 @@ look_up(int32 id)
 	Segment    *s;
 	Segment		read;
 
-	if (!stale && (s = hash_search(segments, &id, HASH_FIND, NULL)) != NULL)
+	if (segments == NULL || (stale && asking == 0))
+		begin_cache();
+	if ((s = hash_search(segments, &id, HASH_FIND, NULL)) != NULL)
 		return s;
-	do
-	{
-		if (stale)
-			begin_cache();
-		if (emk_spi_run_latest(&read_plan, &arg) == 0)
-			return NULL;
-	} while (stale);
+	if (emk_spi_run_latest(&read_plan, &arg) == 0)
+		return NULL;
 	memset(&read, 0, sizeof(read));
 	read.segment_id = id;
 	read.name = MemoryContextStrdup(context, emk_spi_text(0, 1));
@@ -295,12 +293,14 @@ emk_segment_has(int32 segment_id, const char *canonical, TimestampTz now, char *
 	appendStringInfoChar(&buf, '{');
 	emk_json_append_string(&buf, "segment", emk_segment_name(segment_id));
 	emk_clock_pin(now);
+	asking++;
 	PG_TRY();
 	{
 		in = ask(segment_id, canonical, &error);
 	}
 	PG_FINALLY();
 	{
+		asking--;
 		emk_clock_pin(0);
 	}
 	PG_END_TRY();

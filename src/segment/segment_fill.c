@@ -111,16 +111,17 @@ was_noted(const char *name, bool prepared)
 static bool
 writers_ended(void)
 {
-	bool		note = writers.stale || writers.n < 0;
+	bool		note;
 	Datum		tables[3];
 	Datum		arg;
 	char	  **left;
 	int			n;
 	int			kept = 0;
 
+	state_oid = emk_setting_table("segment_state");	/* first: it may hear of a change */
+	note = writers.stale || writers.n < 0;
 	if (!note && writers.n == 0)
 		return true;
-	state_oid = emk_setting_table("segment_state");
 	writers.stale = false;
 	if (note)
 	{

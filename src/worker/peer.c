@@ -38,6 +38,7 @@ static HTAB *table = NULL;
 static int	my_slot = 0;
 static int	all_slots = 1;
 static bool stale = true;
+static uint64 changes = 0;		/* moves with every invalidation */
 static bool seen_plain_http = false;
 static Oid	endpoint_relid = InvalidOid;
 static Oid	secret_relid = InvalidOid;
@@ -71,8 +72,12 @@ static EmkPlan disable_plan = {
 static void
 forget(Datum arg, Oid relid)
 {
-	if (relid == InvalidOid || relid == endpoint_relid || relid == secret_relid)
+	/* while they are read any invalidation counts */
+	if (relid == InvalidOid || relid == endpoint_relid || relid == secret_relid || stale)
+	{
 		stale = true;
+		changes++;
+	}
 }
 
 void
@@ -278,22 +283,24 @@ emk_peer_refresh(void)
 {
 	HASH_SEQ_STATUS seq;
 	EmkPeer    *p;
+	uint64		seen;
 
 	if (!stale && seen_plain_http == emk_guc_allow_plain_http)
 		return false;
-	stale = false;
+	seen = changes;
+	stale = true;				/* until all of it is read */
 	seen_plain_http = emk_guc_allow_plain_http;
 	endpoint_relid = emk_setting_table("endpoint");
 	hash_seq_init(&seq, table);
 	while ((p = hash_seq_search(&seq)) != NULL)
 		p->exists = false;
-	stale = true;				/* until all of it is read */
 	emk_spi_run(&load_plan, NULL, NULL, false, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		load_one(i);
+	EMK_PAUSE_POINT("endpoints_read");
 	load_secrets();
 	list_peers(emk_clock_now());
-	stale = false;
+	stale = seen != changes;	/* one that came meanwhile may be of what was read before it */
 	return true;
 }
 

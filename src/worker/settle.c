@@ -46,12 +46,17 @@ static EmkPlan named_plan = {
 
 static Oid	rule_event_relid = InvalidOid;
 static bool named = false;		/* does a rule name DELIVERED_EVENT? valid while rule_event_relid is */
+static uint64 changes = 0;		/* moves with every invalidation */
 
 static void
 forget(Datum arg, Oid relid)
 {
-	if (relid == InvalidOid || relid == rule_event_relid)
+	/* while it is read its table is not known yet: any invalidation counts */
+	if (relid == InvalidOid || relid == rule_event_relid || !OidIsValid(rule_event_relid))
+	{
 		rule_event_relid = InvalidOid;
+		changes++;
+	}
 }
 
 void
@@ -282,10 +287,12 @@ is_named(void)
 	if (!OidIsValid(rule_event_relid))
 	{
 		Oid			relid = emk_setting_table("rule_event");
+		uint64		seen = changes;
 
 		emk_spi_run(&named_plan, NULL, NULL, false, 0);
 		named = emk_spi_bool(0, 1, false);
-		rule_event_relid = relid;
+		if (seen == changes)
+			rule_event_relid = relid;
 	}
 	return named;
 }
