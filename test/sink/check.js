@@ -23,7 +23,8 @@
  * Client rows: {"message_id" or "event_id", "result": "ok" | "failed" | "unknown", "sends": N}; the last row of an id
  * counts, except that one "ok" is enough. Prints a line a violation and a summary; ends with 1 when there were any.
  */
-const { readTable, linesOf, parseJsonLine } = require('./tables.js');
+const { readJournal } = require('./journal.js');
+const { readTable, parseJsonLine } = require('./tables.js');
 
 const FINAL = new Set(['delivered', 'dead', 'cancelled', 'expired', 'suppressed', 'recorded']);
 const ENDED = new Set(['delivered', 'dead', 'cancelled']);
@@ -269,26 +270,13 @@ function parseArgs(argv) {
 			data[name] = readTable(argv[++i]);
 		else if (LISTS.includes(name))
 			while (i + 1 < argv.length && !argv[i + 1].startsWith('--'))
-				data[name] = (data[name] || []).concat(readLines(argv[++i]));
+				data[name] = (data[name] || []).concat(readJournal(argv[++i], parseJsonLine));
 		else
 			throw new Error(`bad argument ${argv[i]}`);
 	}
 	if (!data.sink)
 		throw new Error('--sink is missing');
 	return { data, opts };
-}
-
-/** JSON lines; a last line torn by a kill is left out. */
-function readLines(file) {
-	const rows = [];
-	for (const line of linesOf(file))
-		try {
-			if (line !== '')
-				rows.push(parseJsonLine(line));
-		} catch (e) {
-			continue;
-		}
-	return rows;
 }
 
 function main(argv) {

@@ -50,12 +50,6 @@ function parseCsv(text) {
 	return rows.map((r) => Object.fromEntries(names.map((n, i) => [n, r[i] === undefined ? null : r[i]])));
 }
 
-function parseTable(text) {
-	if (!/^\s*\{/.test(text))
-		return parseCsv(text);
-	return text.split('\n').filter((line) => line.trim() !== '').map(parseJsonLine);
-}
-
 /** The lines of a file, which may be longer than a string can be. */
 function* linesOf(file, piece = 1 << 24) {
 	const fd = fs.openSync(file, 'r');
@@ -82,11 +76,11 @@ function readTable(file) {
 	const rows = [];
 	for (const line of linesOf(file)) {
 		if (rows.length === 0 && line.trim() !== '' && !line.startsWith('{'))
-			return parseTable(fs.readFileSync(file, 'utf8'));
+			return parseCsv(fs.readFileSync(file, 'utf8'));
 		if (line.trim() !== '')
 			rows.push(parseJsonLine(line));
 	}
 	return rows;
 }
 
-module.exports = { readTable, linesOf, parseTable, parseCsv, parseJsonLine };
+module.exports = { readTable, linesOf, parseCsv, parseJsonLine };
