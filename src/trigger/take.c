@@ -316,10 +316,17 @@ lock_late_starts(const EmkItem *items, int n, TimestampTz now)
 	pfree(ids);
 }
 
+/* Are there starts after that, from which a run that a cancelling event ended begins anew? */
+static bool
+has_starts_after(const EmkRun *run, TimestampTz after)
+{
+	return run->nstarts > 0 && run->last_at > after;
+}
+
 bool
 emk_trigger_may_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_at)
 {
-	return run->nstarts == 0 || run->last_at <= emk_clock_add(cancel_at, &rule->look_back) ||
+	return !has_starts_after(run, emk_clock_add(cancel_at, &rule->look_back)) ||
 		emk_trigger_lock_people(&run->profile_id, 1, EMK_PEOPLE_RESTART);
 }
 
@@ -337,7 +344,7 @@ emk_trigger_restart(const EmkRule *rule, const EmkRun *run, TimestampTz cancel_a
 	EmkRuns		due = {0};
 	EmkTake		t;
 
-	if (run->nstarts == 0 || run->last_at <= after)
+	if (!has_starts_after(run, after))
 		return;
 	prepare(&t, now, decisions);
 	emk_trigger_load(&t, &item, 1);
