@@ -40,10 +40,13 @@ emk_clock_statement(void)
 	return pinned != 0 ? pinned : GetCurrentStatementStartTimestamp() + emk_clock_offset();
 }
 
-void
+TimestampTz
 emk_clock_pin(TimestampTz now)
 {
+	TimestampTz before = pinned;
+
 	pinned = now;
+	return before;
 }
 
 int64

@@ -16,10 +16,11 @@ extern int64 emk_clock_monotonic(void);
 
 /*
  * Business time at the start of the client's statement: one value for all of it, so a planner may treat it as STABLE and leave
- * out partitions before it runs. pin: until unpin(0) it is `now` instead, the moment at which the engine decides.
+ * out partitions before it runs. pin: from then on it is `now` instead, the moment at which the engine decides, until what it
+ * gave back is pinned again (0: none).
  */
 extern TimestampTz emk_clock_statement(void);
-extern void emk_clock_pin(TimestampTz now);
+extern TimestampTz emk_clock_pin(TimestampTz now);
 
 /* The offset of business time against real time, microseconds; 0 in a copy that has not been adopted. */
 extern int64 emk_clock_offset(void);

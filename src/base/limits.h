@@ -15,6 +15,7 @@
 #define EMK_MAX_TRACKED_ID			33554431	/* number of a segment whose members are tracked */
 #define EMK_MAX_EXPOSED_EVENT_BYTES	57			/* an event with a view of its own: event_<name> */
 #define EMK_MAX_FUNNEL_NAME_BYTES	56			/* funnel_<name> */
+#define EMK_LOAD_TRIES				3			/* of a cache that an invalidation meets each time it is filled */
 #define EMK_VIEW_WAIT_MS			10000		/* for readers of a view that is to be changed, without a lock_timeout */
 #define EMK_MAX_RULES_PER_EVENT		1000		/* enabled rules that one value of one event may start or cancel */
 #define EMK_MAX_BATCH_MESSAGES		100000		/* messages of one track_many() or ingest(batch) */

@@ -78,6 +78,7 @@ begin_cache(void)
 {
 	HASHCTL		ctl;
 
+	segment_oid = emk_setting_table("segment");
 	if (segments != NULL)
 	{
 		HASH_SEQ_STATUS seq;
@@ -91,7 +92,6 @@ begin_cache(void)
 		segments = NULL;
 	}
 	context = AllocSetContextCreate(TopMemoryContext, "eventmkt segments", ALLOCSET_SMALL_SIZES);
-	segment_oid = emk_setting_table("segment");
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = sizeof(int32);
 	ctl.entrysize = sizeof(Segment);
@@ -122,13 +122,17 @@ look_up(int32 id)
 	Datum		arg = Int32GetDatum(id);
 	Segment    *s;
 	Segment		read;
+	int			tries = 0;
 
-	if (segments == NULL || (stale && asking == 0))
-		begin_cache();
-	if ((s = hash_search(segments, &id, HASH_FIND, NULL)) != NULL)
-		return s;
-	if (emk_spi_run_latest(&read_plan, &arg) == 0)
-		return NULL;
+	do
+	{
+		if (segments == NULL || (stale && asking == 0))
+			begin_cache();
+		if ((s = hash_search(segments, &id, HASH_FIND, NULL)) != NULL)
+			return s;
+		if (emk_spi_run_latest(&read_plan, &arg) == 0)
+			return NULL;
+	} while (stale && asking == 0 && ++tries < EMK_LOAD_TRIES);
 	memset(&read, 0, sizeof(read));
 	read.segment_id = id;
 	read.name = MemoryContextStrdup(context, emk_spi_text(0, 1));
@@ -288,11 +292,12 @@ emk_segment_has(int32 segment_id, const char *canonical, TimestampTz now, char *
 	StringInfoData buf;
 	volatile bool in = false;
 	char	   *error = NULL;
+	TimestampTz before;
 
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '{');
 	emk_json_append_string(&buf, "segment", emk_segment_name(segment_id));
-	emk_clock_pin(now);
+	before = emk_clock_pin(now);
 	asking++;
 	PG_TRY();
 	{
@@ -301,7 +306,7 @@ emk_segment_has(int32 segment_id, const char *canonical, TimestampTz now, char *
 	PG_FINALLY();
 	{
 		asking--;
-		emk_clock_pin(0);
+		(void) emk_clock_pin(before);
 	}
 	PG_END_TRY();
 	if (error != NULL)

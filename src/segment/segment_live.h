@@ -45,7 +45,7 @@ typedef struct EmkLiveUse
 	int			ways;			/* 1: what brings people in here does so there; 2: it takes them out there; 3: both */
 } EmkLiveUse;
 
-/* A segment that is tracked, or that a tracked one is made of. Owned by the cache: valid until the next emk_live_refresh(). */
+/* A segment that is tracked, or that a tracked one is made of. Owned by the cache: valid to the end of the transaction. */
 struct EmkLive
 {
 	int32		id;

@@ -1,11 +1,13 @@
 /*
  * segment_load.c: the tracked segments and what they are made of, as the engine decides them.
  *
- * Definitions come from the rows, by the same words as the views were written from. The cache is one memory context; it is
- * thrown away at emk_live_refresh() after a segment changed, so what a turn holds stays valid to its end.
+ * Definitions come from the rows, by the same words as the views were written from. The cache is one memory context, left behind at
+ * emk_live_refresh() after a segment changed, and freed at the end of the transaction: what a turn holds stays valid, also when a trigger
+ * of somebody's own asks for other segments meanwhile.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "segment/segment_live.h"
 #include "utils/array.h"
@@ -16,6 +18,7 @@
 #define MAX_WANTED 16
 
 static MemoryContext context = NULL;
+static MemoryContext retired = NULL;	/* parent of contexts left behind */
 static EmkLive **all = NULL;
 static int	nall = 0;
 static int	ntracked = 0;
@@ -40,10 +43,18 @@ forget(Datum arg, Oid relid)
 		stale = true;
 }
 
+static void
+free_retired(XactEvent event, void *arg)
+{
+	if (retired != NULL && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE))
+		MemoryContextDeleteChildren(retired);
+}
+
 void
 emk_live_init(void)
 {
 	emk_base_on_relcache(forget);
+	RegisterXactCallback(free_retired, NULL);
 	emk_live_marks_init();
 	emk_live_fill_init();
 }
@@ -281,11 +292,14 @@ load(void)
 	Datum		arg;
 	MemoryContext old;
 
-	if (context == NULL)
-		context = AllocSetContextCreate(TopMemoryContext, "eventmkt live segments", ALLOCSET_DEFAULT_SIZES);
+	if (retired == NULL)
+		retired = AllocSetContextCreate(TopMemoryContext, "eventmkt live segments left behind", ALLOCSET_SMALL_SIZES);
 	nall = ntracked = 0;
 	emk_live_marks_forget();
-	MemoryContextReset(context);
+	if (context != NULL)
+		MemoryContextSetParent(context, retired);
+	context = NULL;				/* should there be no memory for another */
+	context = AllocSetContextCreate(TopMemoryContext, "eventmkt live segments", ALLOCSET_DEFAULT_SIZES);
 	segment_oid = emk_setting_table("segment");
 	stale = false;				/* an invalidation from here on says: again */
 	for (int i = 0; i < nwanted; i++)
@@ -335,7 +349,7 @@ load_guarded(void)
 void
 emk_live_refresh(void)
 {
-	for (int tries = 0; stale && tries < 3; tries++)
+	for (int tries = 0; stale && tries < EMK_LOAD_TRIES; tries++)
 		load_guarded();
 }
 

@@ -584,28 +584,16 @@ next_wake(void)
 	return DatumGetTimestampTz(emk_spi_datum(0, 1, &isnull));
 }
 
-int
-emk_segment_turn(int max, TimestampTz now, TimestampTz *next)
+/* One turn; the locks are ours, and what is tracked is known. */
+static int
+turn(int max, TimestampTz now, TimestampTz *next)
 {
-	const char *version = emk_setting_get("data_version");
 	Pairs		pairs = {0};
 	Merged	   *merged;
 	int			nmerged;
 	int			done;
 	bool		wait = false;
 
-	*next = DT_NOEND;
-	if (version == NULL || atoi(version) < EMK_DATA_VERSION || IsolationUsesXactSnapshot())
-		return 0;				/* a turn needs to see what others committed */
-	emk_live_refresh();
-	if (emk_live_tracked() == 0)
-		return 0;
-	if (!emk_live_lock(false))
-	{
-		*next = now + BUSY_PAUSE;
-		return 0;
-	}
-	emk_live_refresh();
 	emk_live_marks_begin(now);
 	done = take_work(&pairs, max, &merged, &nmerged);
 	if (done < max)				/* a merge among the work comes before the timers of who was merged */
@@ -616,6 +604,38 @@ emk_segment_turn(int max, TimestampTz now, TimestampTz *next)
 	*next = next_wake();
 	if (wait)
 		*next = Min(*next, now + BUSY_PAUSE);
+	return done;
+}
+
+int
+emk_segment_turn(int max, TimestampTz now, TimestampTz *next)
+{
+	static bool turning = false;	/* a trigger of somebody's own that calls run_due() is in the middle of a turn */
+	const char *version = emk_setting_get("data_version");
+	volatile int done = 0;
+
+	*next = DT_NOEND;
+	if (turning || version == NULL || atoi(version) < EMK_DATA_VERSION || IsolationUsesXactSnapshot())
+		return 0;				/* a turn needs to see what others committed */
+	emk_live_refresh();
+	if (emk_live_tracked() == 0)
+		return 0;
+	if (!emk_live_lock(false))
+	{
+		*next = now + BUSY_PAUSE;
+		return 0;
+	}
+	emk_live_refresh();
+	turning = true;
+	PG_TRY();
+	{
+		done = turn(max, now, next);
+	}
+	PG_FINALLY();
+	{
+		turning = false;
+	}
+	PG_END_TRY();
 	return done;
 }
 

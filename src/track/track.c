@@ -109,7 +109,8 @@ emk_track_one(EmkMessage *m)
 	if (m->message_id == NULL || claim_key(m, digest, now, &ev.conflict_of))
 	{
 		ev.event_id = m->event_id;
-		ev.profile_id = emk_profile_resolve(m->user_id ? m->user_id : m->anonymous_id);
+		/* a copy: a trigger of somebody's own on the event may look up people too */
+		ev.profile_id = pstrdup(emk_profile_resolve(m->user_id ? m->user_id : m->anonymous_id));
 		ev.name = m->event;
 		ev.properties = m->properties;
 		ev.occurred_at = m->occurred_at;
