@@ -18,7 +18,6 @@
 #include "utils/memutils.h"
 
 #define MAX_SETTINGS 64
-#define LOAD_TRIES 3
 
 typedef struct Setting
 {
@@ -143,7 +142,7 @@ load(void)
 		emk_spi_run_latest(&load_plan, NULL);
 		read_rows();
 		SPI_freetuptable(SPI_tuptable);
-	} while (seen != generation && ++tries < LOAD_TRIES);
+	} while (seen != generation && ++tries < EMK_LOAD_TRIES);
 	SPI_finish();
 	emk_owner_leave(&owner);
 	setting_relid = seen == generation ? relid : InvalidOid;
@@ -175,10 +174,18 @@ emk_setting_put(const char *key, const char *value)
 	emk_owner_leave(&owner);
 }
 
+/* Is what was worked out since `seen` good for later calls? */
+static bool
+may_keep(uint64 seen)
+{
+	return OidIsValid(setting_relid) && !unsure && seen == generation;
+}
+
 bool
 emk_setting_is_home(void)
 {
 	bool		home = is_home == 1;
+	uint64		seen = generation;
 
 	if (is_home < 0)
 	{
@@ -190,7 +197,7 @@ emk_setting_is_home(void)
 			strtoull(sysid, NULL, 10) == GetSystemIdentifier() &&
 			strtoul(dboid, NULL, 10) == MyDatabaseId &&
 			strcmp(inst ? inst : "", emk_guc_instance ? emk_guc_instance : "") == 0;
-		if (OidIsValid(setting_relid))
+		if (may_keep(seen))
 			is_home = home;
 	}
 	return home;
@@ -208,13 +215,14 @@ int
 emk_setting_node(void)
 {
 	int			mine = node;
+	uint64		seen = generation;
 
 	if (node < 0)
 	{
 		const char *s = emk_setting_get("node");
 
 		mine = s ? atoi(s) & 1023 : 0;
-		if (OidIsValid(setting_relid))
+		if (may_keep(seen))
 			node = mine;
 	}
 	return mine;

@@ -12,8 +12,6 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
-#define LOAD_TRIES 3
-
 typedef struct RuleKey
 {
 	int32		rule_id;
@@ -84,6 +82,7 @@ begin_cache(void)
 		retired = AllocSetContextCreate(TopMemoryContext, "eventmkt rules left behind", ALLOCSET_SMALL_SIZES);
 	if (cache_context != NULL)
 		MemoryContextSetParent(cache_context, retired);
+	cache_context = NULL;		/* should there be no memory for another */
 	cache_context = AllocSetContextCreate(TopMemoryContext, "eventmkt rules", ALLOCSET_DEFAULT_SIZES);
 	rule_oid = emk_setting_table("rule");
 	memset(&ctl, 0, sizeof(ctl));
@@ -221,7 +220,7 @@ lookup(int32 rule_id, int32 version)
 			MemoryContextSwitchTo(old);
 		}
 		SPI_freetuptable(SPI_tuptable);
-	} while (stale && ++tries < LOAD_TRIES);
+	} while (stale && ++tries < EMK_LOAD_TRIES);
 	SPI_finish();
 	e = hash_search(rules, &key, HASH_ENTER, &found);
 	e->rule = rule;

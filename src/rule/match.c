@@ -25,7 +25,6 @@
 #include "utils/numeric.h"
 
 #define MAX_TERMS 4
-#define LOAD_TRIES 3
 #define PARTIAL_EVENTS 32		/* events a backend meets before it loads the many rules of one name */
 #define MAX_NAMES 4096			/* entries kept, negative ones included; then the index starts anew */
 
@@ -354,6 +353,8 @@ emk_rule_match(const EmkMatchInput *in, const int32 **rules)
 	/* loading may process an invalidation: then begin again, but not without end; nothing was matched so far */
 	do
 	{
+		if (values_context != NULL)
+			MemoryContextReset(values_context);
 		if (stale || hash_get_num_entries(names) >= MAX_NAMES)
 			begin_index();
 		n = 0;
@@ -365,7 +366,7 @@ emk_rule_match(const EmkMatchInput *in, const int32 **rules)
 		for (int i = n - 1; i >= 0; i--)
 			if (unlikely(e[i]->partial) && (e[n] = find_values(e[i], &room[i], in->properties)) != NULL)
 				n++;
-	} while (unlikely(stale) && ++tries < LOAD_TRIES);
+	} while (unlikely(stale) && ++tries < EMK_LOAD_TRIES);
 	for (int i = 0; i < n; i++)
 		match_entry(e[i], in);
 	if (unlikely(n > 2))

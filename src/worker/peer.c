@@ -278,15 +278,13 @@ list_peers(TimestampTz now)
 	}
 }
 
-bool
-emk_peer_refresh(void)
+static void
+read_peers(void)
 {
 	HASH_SEQ_STATUS seq;
 	EmkPeer    *p;
 	uint64		seen;
 
-	if (!stale && seen_plain_http == emk_guc_allow_plain_http)
-		return false;
 	seen = changes;
 	stale = true;				/* until all of it is read */
 	seen_plain_http = emk_guc_allow_plain_http;
@@ -301,6 +299,16 @@ emk_peer_refresh(void)
 	load_secrets();
 	list_peers(emk_clock_now());
 	stale = seen != changes;	/* one that came meanwhile may be of what was read before it */
+}
+
+bool
+emk_peer_refresh(void)
+{
+	if (!stale && seen_plain_http == emk_guc_allow_plain_http)
+		return false;
+	read_peers();
+	for (int tries = 1; stale && tries < EMK_LOAD_TRIES; tries++)
+		read_peers();
 	return true;
 }
 
