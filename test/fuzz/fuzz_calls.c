@@ -30,7 +30,7 @@
 #define SLOTS		4
 #define MOST_ARGS	8
 #define MOST_CALLS	80
-#define LARGEST		(256 * 1024)	/* bytes of a state or timeline that is kept */
+#define LARGEST		(32 * 1024)	/* bytes of a state or timeline that is kept: merges double it, eighty times a programme */
 #define MOST_LARGE	2			/* calls that make a thousand of something */
 
 typedef struct Function

@@ -18,6 +18,7 @@ my ($node, $sink) = slow_shop();
 if ($node->psql('postgres', 'SET debug_discard_caches = 1') != 0)
 {
 	stop_all();
+	die 'the server was built without assertions' if $ENV{EMK_ASSERTIONS};
 	plan skip_all => 'the server was built without assertions';
 }
 my $answers = ask_questions($node, $messages, roll_back => 1);

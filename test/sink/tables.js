@@ -75,7 +75,7 @@ function* linesOf(file, piece = 1 << 24) {
 function readTable(file) {
 	const rows = [];
 	for (const line of linesOf(file)) {
-		if (rows.length === 0 && line.trim() !== '' && !line.startsWith('{'))
+		if (rows.length === 0 && line.trim() !== '' && !/^\s*\{/.test(line))
 			return parseCsv(fs.readFileSync(file, 'utf8'));
 		if (line.trim() !== '')
 			rows.push(parseJsonLine(line));

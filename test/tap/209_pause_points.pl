@@ -128,18 +128,22 @@ my ($rows, $packed) = split /\|/, $node->safe_psql('postgres', "SELECT (SELECT c
 is($packed, $rows, 'timelines have each event once');
 is($node->safe_psql('postgres', "SELECT count(*) FROM eventmkt_data.alias a JOIN eventmkt_data.profile p ON p.profile_id = a.alias"), 0,
 	'nobody who was merged is left');
-# ---- an endpoint that is changed while a worker reads them is read again
-my $reading = pause_at($node, 'endpoints_read', 'stop');
-create_endpoint($node, 'moved', $sink, '/ok/first');
-my $reader;
-ok(wait_for(sub { $reader = paused($node, $reading) }, 60), 'a worker has read the endpoints');
-pause_at($node);
-my $second = $sink->url('/ok/second');
-$node->safe_psql('postgres', "SELECT eventmkt.replace_endpoint('moved', '$second'); SELECT eventmkt.create_rule('moved', on_event => 'Moved', send_to => 'moved')");
-kill 'CONT', $reader;
-$node->safe_psql('postgres', "SELECT eventmkt.track('reader', 'Moved') FROM generate_series(1, 20)");
-ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'moved' AND status = 'delivered'", 20, 60), 'its messages arrive');
-is(join(' ', sort { $a cmp $b } keys %{ { map { $_->{path} => 1 } grep { $_->{path} =~ m{^/ok/(?:first|second)} } $sink->requests } }), '/ok/second', 'at its new address');
+# ---- an endpoint that is changed while a worker reads them is read again; of two workers the other one may be the one to send
+SKIP:
+{
+	skip 'there are two workers', 3 if sized(1, 2) > 1;
+	my $reading = pause_at($node, 'endpoints_read', 'stop');
+	create_endpoint($node, 'moved', $sink, '/ok/first');
+	my $reader;
+	ok(wait_for(sub { $reader = paused($node, $reading) }, 60), 'a worker has read the endpoints');
+	pause_at($node);
+	my $second = $sink->url('/ok/second');
+	$node->safe_psql('postgres', "SELECT eventmkt.replace_endpoint('moved', '$second'); SELECT eventmkt.create_rule('moved', on_event => 'Moved', send_to => 'moved')");
+	kill 'CONT', $reader;
+	$node->safe_psql('postgres', "SELECT eventmkt.track('reader', 'Moved') FROM generate_series(1, 20)");
+	ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule = 'moved' AND status = 'delivered'", 20, 60), 'its messages arrive');
+	is(join(' ', sort { $a cmp $b } keys %{ { map { $_->{path} => 1 } grep { $_->{path} =~ m{^/ok/(?:first|second)} } $sink->requests } }), '/ok/second', 'at its new address');
+}
 unlike(slurp_file($node->logfile), qr/could not settle|TRAP|PANIC/, 'nothing bad in the log');
 note(sprintf 'figure: R08: %d kills at %d points, %d messages (%s), %d duplicates, %d redelivered; queries again within %.2f s', $kills,
 	scalar @points, scalar @words, join(', ', map { "$told{$_} $_" } sort keys %told), $Emk::last_counts{duplicates}, $redelivered, $worst);

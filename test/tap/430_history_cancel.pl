@@ -86,14 +86,17 @@ for my $name (sort keys %question)
 	for my $share (0.3, 0.6, 0.75, 0.9)
 	{
 		my $best = 9;
-		for my $try (1 .. 4)
+		for my $try (1 .. 6)
 		{
 			($over, $cancelled) = overshoot($question{$name}, $whole * $share);
-			$stopped += $cancelled;
+			# it is quicker by now, and ended before its time-out: that says how long it takes
+			$whole = $whole * $share + $over if !$cancelled && $over < 0;
+			next if !$cancelled;
+			$stopped++;
 			$best = $over if $over < $best;
 			last if $best <= $LIMIT / 2;
 		}
-		$worst = $best if $best > $worst;
+		$worst = $best if $best > $worst && $best < 9;
 	}
 	ok($stopped > 2 && $whole > 0.02, sprintf('%s runs %.2f s and is stopped', $name, $whole));
 	in_time($worst, $LIMIT, sprintf('%s ends %.0f ms after its time-out at most', $name, $worst * 1000));

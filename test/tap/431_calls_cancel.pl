@@ -65,7 +65,7 @@ sub run_call
 	my ($from, $at) = (cpu());
 	my $mark = 'done-' . time;
 	$psql->{stdout} = $psql->{stderr} = '';
-	$psql->{timeout}->start(60 * slow());
+	$psql->{timeout}->start(Emk::sized(60, 300) * slow());
 	$psql->{stdin} .= "BEGIN; SET LOCAL client_min_messages = error; $sql;\n\\echo $mark\n";
 	while ($psql->{stdout} !~ /\Q$mark\E/)
 	{
