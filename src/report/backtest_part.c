@@ -34,31 +34,6 @@ typedef struct Part
 } Part;
 
 static int
-compare_ties(const void *a, const void *b)
-{
-	const EmkItem *x = a;
-	const EmkItem *y = b;
-	int			c;
-
-	CHECK_FOR_INTERRUPTS();
-	c = emk_trigger_compare(x->occurred_at, x->message_id, x->properties, y->occurred_at, y->message_id, y->properties);
-	return c != 0 ? c : x->event_id < y->event_id ? -1 : x->event_id > y->event_id;
-}
-
-/* Events of the same microsecond come in the order of message id and properties, not in that of the scan. */
-static void
-order_ties(EmkItem *v, int n)
-{
-	for (int i = 0, next; i < n; i = next)
-	{
-		for (next = i + 1; next < n && v[next].occurred_at == v[i].occurred_at; next++)
-			;
-		if (next > i + 1)
-			qsort(v + i, next - i, sizeof(EmkItem), compare_ties);
-	}
-}
-
-static int
 id_index(const EmkPerson *p, const char *id)
 {
 	for (int i = 0; i < p->nids; i++)
@@ -209,8 +184,6 @@ replay(Part *r, EmkPerson *people, int n)
 	SPI_connect();
 	pinned = emk_spi_pin();
 	MemoryContextSwitchTo(old);
-	for (int i = 0; i < n; i++)
-		order_ties(people[i].items, people[i].n);
 	if (r->data->aliases)
 		read_merges(r, people, n);
 	if (r->ask_traits)
@@ -320,14 +293,17 @@ unpack(const Part *r, const EmkPacked *e, const EmkPerson *p, EmkItem *it)
 	it->who = 0;
 }
 
+/* Events of the same microsecond come in the order of message id and properties, not in that of the scan. */
 static int
-compare_times(const void *a, const void *b)
+compare_items(const void *a, const void *b)
 {
 	const EmkItem *x = a;
 	const EmkItem *y = b;
+	int			c;
 
 	CHECK_FOR_INTERRUPTS();
-	return x->occurred_at < y->occurred_at ? -1 : x->occurred_at > y->occurred_at;
+	c = emk_trigger_compare(x->occurred_at, x->message_id, x->properties, y->occurred_at, y->message_id, y->properties);
+	return c != 0 ? c : x->event_id < y->event_id ? -1 : x->event_id > y->event_id;
 }
 
 /* Puts the events of each person together, in the order of time. */
@@ -352,13 +328,13 @@ gather(Part *r, const char *packed, Size len, int n, const int32 *who)
 
 		CHECK_FOR_INTERRUPTS();
 		unpack(r, e, p, it);
-		if (it > p->items && it[-1].occurred_at > it->occurred_at)
+		if (it > p->items && it[-1].occurred_at >= it->occurred_at)
 			unsorted[who[i]] = true;
 		at += e->size;
 	}
 	for (int k = 0; k < r->npeople; k++)
 		if (unsorted[k])
-			qsort(r->people[k].items, r->people[k].n, sizeof(EmkItem), compare_times);
+			qsort(r->people[k].items, r->people[k].n, sizeof(EmkItem), compare_items);
 }
 
 /* Which names each rule cares about, asked once a name */
