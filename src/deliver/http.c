@@ -216,13 +216,22 @@ close_socket(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
+/* A connection is there, be it a kept one that asks for no name and opens no socket. */
+static int
+about_to_ask(void *arg, char *peer_ip, char *own_ip, int peer_port, int own_port)
+{
+	Transfer   *x = arg;
+
+	x->resolved = any_resolved = true;
+	return CURL_PREREQFUNC_OK;
+}
+
 static size_t
 read_header(char *data, size_t size, size_t n, void *arg)
 {
 	Transfer   *x = arg;
 	size_t		len = size * n;
 
-	x->resolved = any_resolved = true;
 	x->nheader += len;
 	if (x->nheader > EMK_MAX_RESPONSE_BYTES)
 	{
@@ -314,6 +323,8 @@ set_common(Transfer *x)
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, x);
 	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	SET(CURLOPT_PREREQFUNCTION, about_to_ask);
+	SET(CURLOPT_PREREQDATA, x);
 	SET(CURLOPT_HEADERFUNCTION, read_header);
 	SET(CURLOPT_HEADERDATA, x);
 	SET(CURLOPT_WRITEFUNCTION, read_body);
@@ -600,8 +611,6 @@ note_version(const Transfer *x)
 static void
 finish(Transfer *x, CURLcode code)
 {
-	long		reused = 1;
-
 	curl_multi_remove_handle(multi, x->easy);
 	x->open = false;
 	open_count--;
@@ -621,8 +630,6 @@ finish(Transfer *x, CURLcode code)
 	else if (x->answer.status < 100 || x->answer.status > 999)
 		x->answer.status = 999;
 	x->answer.resolved = x->resolved;
-	if (!x->resolved && code == CURLE_OK && curl_easy_getinfo(x->easy, CURLINFO_NUM_CONNECTS, &reused) == CURLE_OK)
-		x->answer.resolved = reused == 0;
 	done[(done_head + done_count++) % MAX_TRANSFERS] = x->answer.slot;
 }
 

@@ -197,9 +197,8 @@ sleep 6;	# a worker that lives when the clock is set back sees it within five se
 $sink->mode('/hang', 'ok');
 kill 'KILL', $pid;
 ok(wait_for_sql($node, $delivered->('slow'), '10', 20), 'back again by an hour, and killed: they are sent again');
-$sink->mode('/status/503', 'ok');
+$sink->mode($_, 'ok') for qw(/status/503 /hang/cut);
 query("UPDATE eventmkt_data.delivery SET next_attempt_at = eventmkt.clock() WHERE rule IN ('patient', 'cut')");
-$sink->mode('/hang/cut', 'ok');
 ok(wait_for_sql($node, $delivered->($_), '1', 20), "$_ is delivered, too") for qw(patient cut);
 ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.delivery WHERE rule LIKE 'fails%' AND status = 'delivered'", '4', 60), 'what failed all the time is delivered as soon as it can be')
 	or diag query("SELECT eventmkt.clock(), d.rule, d.status, d.attempts, d.created_at, d.next_attempt_at, d.last_error, to_jsonb(e) FROM eventmkt_data.delivery d LEFT JOIN eventmkt_data.endpoint_state e USING (endpoint_id) WHERE rule LIKE 'fails%'");

@@ -59,6 +59,19 @@ is($sql->("SELECT string_agg(rule || ' ' || status, ', ' ORDER BY rule) FROM eve
 healthy_holds($node, 'fine', 5, 'first');
 my $base = healthy_holds($node, 'fine', 5, 'alone');
 
+# ---- a request on a connection that was kept asks for no name: that nobody answers it says nothing of names
+for my $path ('/ok', '/hang')
+{
+	(my $name = "kept$path") =~ tr{/}{_};
+	create_endpoint($node, $name, $sink, $path, url => $url->('kept.good.test', $path), timeout => '1 s', schedule => '{600}');
+	$sql->("SELECT eventmkt.create_rule('$name', on_event => '$name', send_to => '$name')");
+	$sql->("SELECT eventmkt.track('k', '$name')");
+	ok(wait_for_sql($node, "SELECT count(*) FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id
+		WHERE rule = '$name'", 1, 20), "$name was tried");
+}
+is($sql->("SELECT error FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule = 'kept_hang'"),
+	'no answer in time', 'a kept connection that hangs is no name that is not found');
+
 # ---- forty names that are never answered, first tries and later ones; a cold healthy one beside them
 endpoints('dead', 40, 'silent.test');
 $sql->("SELECT count(eventmkt.track('d', 'dead', jsonb_build_object('n', i))) FROM generate_series(1, 40) i");
