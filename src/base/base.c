@@ -1,8 +1,10 @@
 /*
- * base.c: start of the base layer, and the trigger function that makes every backend forget what it cached of a table.
+ * base.c: start of the base layer, what caches of tables share (who hears of a change, memory left behind), and the trigger function that
+ * makes every backend forget what it cached of a table.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/base.h"
 #include "base/base_int.h"
 #include "catalog/namespace.h"
@@ -16,6 +18,7 @@
 
 static RelcacheCallbackFunction listeners[MAX_LISTENERS];
 static int	nlisteners = 0;
+static MemoryContext left_behind = NULL;	/* parent of what caches held before */
 
 static void
 tell_all(Datum arg, Oid relid)
@@ -34,9 +37,28 @@ emk_base_on_relcache(RelcacheCallbackFunction fn)
 	listeners[nlisteners++] = fn;
 }
 
+static void
+free_left_behind(XactEvent event, void *arg)
+{
+	if (left_behind != NULL && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE))
+		MemoryContextDeleteChildren(left_behind);
+}
+
+void
+emk_base_leave_behind(MemoryContext *context)
+{
+	if (*context == NULL)
+		return;
+	if (left_behind == NULL)
+		left_behind = AllocSetContextCreate(TopMemoryContext, "eventmkt caches left behind", ALLOCSET_SMALL_SIZES);
+	MemoryContextSetParent(*context, left_behind);
+	*context = NULL;
+}
+
 void
 emk_base_init(void)
 {
+	RegisterXactCallback(free_left_behind, NULL);
 	emk_base_init_setting();
 	emk_base_init_owner();
 	emk_base_init_wake();

@@ -35,6 +35,12 @@ extern void emk_base_refuse_null(FunctionCallInfo fcinfo, const char *const *nam
 extern void emk_base_on_relcache(RelcacheCallbackFunction fn);
 
 /*
+ * Leaves the memory of a cache that is to be filled anew behind, and sets *context to NULL: what was handed out of it stays valid to the
+ * end of the transaction, when it is freed. NULL in *context is allowed.
+ */
+extern void emk_base_leave_behind(MemoryContext *context);
+
+/*
  * What a trigger function was called with. ERROR 39P01 unless it is a trigger of eventmkt_data.<relname>, for each row or each statement:
  * only there are the columns what the function takes them for. `events`: those it serves, EMK_ON_….
  */

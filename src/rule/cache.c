@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "rule/rule.h"
 #include "rule/rule_int.h"
@@ -25,7 +24,6 @@ typedef struct RuleEntry
 } RuleEntry;
 
 static MemoryContext cache_context = NULL;
-static MemoryContext retired = NULL;	/* parent of contexts left behind */
 static HTAB *rules = NULL;
 static Oid	rule_oid = InvalidOid;
 static bool stale = true;
@@ -50,18 +48,10 @@ forget(Datum arg, Oid relid)
 		stale = true;
 }
 
-static void
-free_retired(XactEvent event, void *arg)
-{
-	if (retired != NULL && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT))
-		MemoryContextDeleteChildren(retired);
-}
-
 void
 emk_rule_init_cache(void)
 {
 	emk_base_on_relcache(forget);
-	RegisterXactCallback(free_retired, NULL);
 }
 
 void
@@ -78,11 +68,7 @@ begin_cache(void)
 {
 	HASHCTL		ctl;
 
-	if (retired == NULL)
-		retired = AllocSetContextCreate(TopMemoryContext, "eventmkt rules left behind", ALLOCSET_SMALL_SIZES);
-	if (cache_context != NULL)
-		MemoryContextSetParent(cache_context, retired);
-	cache_context = NULL;		/* should there be no memory for another */
+	emk_base_leave_behind(&cache_context);
 	cache_context = AllocSetContextCreate(TopMemoryContext, "eventmkt rules", ALLOCSET_DEFAULT_SIZES);
 	rule_oid = emk_setting_table("rule");
 	memset(&ctl, 0, sizeof(ctl));

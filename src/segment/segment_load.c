@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "segment/segment_live.h"
 #include "utils/array.h"
@@ -18,7 +17,6 @@
 #define MAX_WANTED 16
 
 static MemoryContext context = NULL;
-static MemoryContext retired = NULL;	/* parent of contexts left behind */
 static EmkLive **all = NULL;
 static int	nall = 0;
 static int	ntracked = 0;
@@ -43,18 +41,10 @@ forget(Datum arg, Oid relid)
 		stale = true;
 }
 
-static void
-free_retired(XactEvent event, void *arg)
-{
-	if (retired != NULL && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE))
-		MemoryContextDeleteChildren(retired);
-}
-
 void
 emk_live_init(void)
 {
 	emk_base_on_relcache(forget);
-	RegisterXactCallback(free_retired, NULL);
 	emk_live_marks_init();
 	emk_live_fill_init();
 }
@@ -292,13 +282,9 @@ load(void)
 	Datum		arg;
 	MemoryContext old;
 
-	if (retired == NULL)
-		retired = AllocSetContextCreate(TopMemoryContext, "eventmkt live segments left behind", ALLOCSET_SMALL_SIZES);
 	nall = ntracked = 0;
 	emk_live_marks_forget();
-	if (context != NULL)
-		MemoryContextSetParent(context, retired);
-	context = NULL;				/* should there be no memory for another */
+	emk_base_leave_behind(&context);
 	context = AllocSetContextCreate(TopMemoryContext, "eventmkt live segments", ALLOCSET_DEFAULT_SIZES);
 	segment_oid = emk_setting_table("segment");
 	stale = false;				/* an invalidation from here on says: again */
@@ -362,6 +348,9 @@ emk_live_want(int32 id)
 	s = emk_live_find(id);
 	if (s != NULL)
 		return s;
+	for (int i = 0; i < nwanted; i++)
+		if (wanted[i] == id)
+			return NULL;		/* it was asked for when all were read: there is none */
 	if (nwanted == MAX_WANTED)
 		nwanted = 0;
 	wanted[nwanted++] = id;
