@@ -11,7 +11,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 
 static Oid	owner_oid = InvalidOid;
@@ -53,10 +55,18 @@ emk_owner_enter(EmkOwner *saved)
 
 	GetUserIdAndSecContext(&saved->user, &saved->sec_context);
 	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	saved->settings = 0;
+	if (unlikely(!row_security))
+	{
+		saved->settings = NewGUCNestLevel();
+		(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
 }
 
 void
 emk_owner_leave(const EmkOwner *saved)
 {
+	if (unlikely(saved->settings > 0))
+		AtEOXact_GUC(true, saved->settings);
 	SetUserIdAndSecContext(saved->user, saved->sec_context);
 }

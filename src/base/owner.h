@@ -10,9 +10,13 @@ typedef struct EmkOwner
 {
 	Oid			user;
 	int			sec_context;
+	int			settings;		/* nest level of what enter() set; 0: nothing */
 } EmkOwner;
 
-/* Remembers who we are in *saved and becomes the owner. ERROR EM001 when init() has not been run. */
+/*
+ * Remembers who we are in *saved and becomes the owner, whom policies let see what they are for, also in a session that takes them for
+ * errors (row_security = off). ERROR EM001 when init() has not been run.
+ */
 extern void emk_owner_enter(EmkOwner *saved);
 extern void emk_owner_leave(const EmkOwner *saved);
 /* The owner of eventmkt_data */

@@ -47,13 +47,15 @@ SELECT line FROM (
 	UNION ALL SELECT 'constraint ' || r.name || ' ' || c.conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN rels r ON r.oid = c.conrelid WHERE c.contype <> 'n'
 	UNION ALL SELECT 'index ' || pg_get_indexdef(i.indexrelid) || ' ' || concat_ws(' ', i.indisvalid, i.indisreplident) FROM pg_index i JOIN rels r ON r.oid = i.indrelid
 	UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text FROM pg_trigger t JOIN rels r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
+	UNION ALL SELECT 'policy ' || r.name || ' ' || concat_ws(' ', p.polname, p.polcmd, p.polpermissive, p.polroles::regrole[], pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+		FROM pg_policy p JOIN rels r ON r.oid = p.polrelid
 	UNION ALL SELECT 'view ' || r.name || ' ' || pg_get_viewdef(r.oid) FROM rels r WHERE r.relkind = 'v'
 	UNION ALL SELECT 'sequence ' || r.name || ' ' || (to_jsonb(q) - 'seqrelid')::text FROM pg_sequence q JOIN rels r ON r.oid = q.seqrelid
 	UNION ALL SELECT 'default rights ' || d.defaclrole::regrole || ' ' || d.defaclobjtype::text || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text COLLATE "C") FROM unnest(d.defaclacl) a)
 		FROM pg_default_acl d JOIN spaces s ON s.oid = d.defaclnamespace) l ORDER BY line COLLATE "C"
 SQL
 
-sub lines_of { my ($db) = @_; return split /\n(?=(?:schema|member|function|aggregate|type|relation|column|constraint|index|trigger|view|sequence|default rights) )/, $node->safe_psql($db, $catalog); }
+sub lines_of { my ($db) = @_; return split /\n(?=(?:schema|member|function|aggregate|type|relation|column|constraint|index|trigger|policy|view|sequence|default rights) )/, $node->safe_psql($db, $catalog); }
 
 # what one catalog has and the other has not
 sub differences

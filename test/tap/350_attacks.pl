@@ -157,6 +157,14 @@ cmp_ok(root(q{SELECT count(*) FROM eventmkt_data.alias WHERE profile_id = 'many'
 root(q{CREATE ROLE reader LOGIN; GRANT pg_read_all_data, pg_monitor, pg_stat_scan_tables TO reader; CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher});
 is(as('reader', q{SELECT eventmkt.track('u', 'E')}), '42501', 'A41: pg_read_all_data calls nothing of ours');
 is(as('watcher', 'SELECT count(*) FROM eventmkt.secret'), '42501', 'A41: pg_monitor reads no secret');
+root(q{SELECT eventmkt.create_endpoint('hidden', 'https://shop.example/hook'); ANALYZE eventmkt.secret});
+cmp_ok(root('SELECT count(*) FROM eventmkt.secret'), '>=', 1, 'A41: there is a secret');
+is(as('reader', 'SELECT count(*) FROM eventmkt.secret'), 'ok 0', 'A41: and pg_read_all_data sees none');
+is(as('reader', q{SELECT count(*) FROM pg_stats WHERE tablename = 'secret'}), 'ok 0', 'A41: nor what statistics hold of them');
+is(as('reader', q{SET row_security = off; SELECT count(*) FROM eventmkt.secret}), '42501', 'A41: nor by looking past the policy');
+# a session and a database where policies are errors
+is(as('postgres', q{SET row_security = off; SELECT eventmkt.rotate_secret('hidden') LIKE 'whsec_%' AND pg_catalog.current_setting('row_security') = 'off'}), 'ok t',
+	'A41: who looks past policies is served, and goes on to');
 
 # ---- A44: the library where nobody expects it
 like(as('app', q{LOAD 'eventmkt'}), qr/^(?:42501|ok)/, 'A44: LOAD by a login');
