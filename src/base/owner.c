@@ -10,6 +10,7 @@
 #include "base/base_int.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -56,10 +57,11 @@ emk_owner_enter(EmkOwner *saved)
 	GetUserIdAndSecContext(&saved->user, &saved->sec_context);
 	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	saved->settings = 0;
-	if (unlikely(!row_security))
+	if (unlikely(!row_security || SessionReplicationRole != SESSION_REPLICATION_ROLE_ORIGIN))
 	{
 		saved->settings = NewGUCNestLevel();
 		(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("session_replication_role", "origin", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	}
 }
 

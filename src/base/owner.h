@@ -15,7 +15,8 @@ typedef struct EmkOwner
 
 /*
  * Remembers who we are in *saved and becomes the owner, whom policies let see what they are for, also in a session that takes them for
- * errors (row_security = off). ERROR EM001 when init() has not been run.
+ * errors (row_security = off), and for whom our own triggers fire, also in a session of a bulk load (session_replication_role = replica):
+ * without them caches keep what was, and segments and timelines miss people. ERROR EM001 when init() has not been run.
  */
 extern void emk_owner_enter(EmkOwner *saved);
 extern void emk_owner_leave(const EmkOwner *saved);
