@@ -12,3 +12,7 @@ UPDATE eventmkt_data.rule SET enabled = false, disabled_reason = 'its condition 
 SELECT "check", state, detail FROM eventmkt.health() WHERE "check" LIKE 'rule%';
 SELECT eventmkt.enable_rule('r3');
 SELECT * FROM eventmkt.health() WHERE "check" LIKE 'rule%';
+-- whole numbers stay what they are, however the session writes others
+SET extra_float_digits = -15;
+SELECT detail ~ '^made for [0-9]+ days ahead' AS whole FROM eventmkt.health() WHERE "check" = 'partitions';
+RESET extra_float_digits;
