@@ -1,5 +1,5 @@
 -- analytics: questions over history, as aggregates over any table and as functions over timelines.
--- Functions named …_add and …_end are the parts of the aggregates; their states are bytea in a form of our own.
+-- Functions whose names end in _add and _end are the parts of the aggregates; their states are bytea in a form of our own.
 
 CREATE TYPE eventmkt.session_span AS (started_at timestamptz, ended_at timestamptz, events bigint);
 COMMENT ON TYPE eventmkt.session_span IS 'a session: first and last event and how many there were';

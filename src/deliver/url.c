@@ -68,7 +68,7 @@ check_text(const char *url, bool *plain, const char **hint)
 	}
 	if (memchr(host, '@', authority) != NULL)
 	{
-		*hint = "Put credentials into the endpoint's headers, for example {\"Authorization\": \"Bearer …\"}.";
+		*hint = "Put credentials into the endpoint's headers, for example {\"Authorization\": \"Bearer ...\"}.";
 		return "URL contains a user name or password";
 	}
 	if (memchr(host, '%', authority) != NULL)

@@ -103,7 +103,7 @@ CREATE OR REPLACE VIEW eventmkt_bi.latency AS
 	ORDER BY p.period, m.rule, m.step;
 COMMENT ON VIEW eventmkt_bi.latency IS 'how long each step of a message took, per rule, over the last hour, the last day, and all';
 COMMENT ON COLUMN eventmkt_bi.latency.measure IS
-	'event to pending: known → run made; due to sent: due (or the clock moved past it) → first try; sent to answered: a try';
+	'event to pending: from known to run made; due to sent: from due (or when the clock moved past it) to the first try; sent to answered: a try';
 COMMENT ON COLUMN eventmkt_bi.latency.period IS 'hour and day: the last one; all: all that is kept';
 COMMENT ON COLUMN eventmkt_bi.latency.rule IS 'name of the rule';
 COMMENT ON COLUMN eventmkt_bi.latency.n IS 'how many were measured';
