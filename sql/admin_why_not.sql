@@ -75,6 +75,32 @@ SET client_min_messages = warning;
 SELECT eventmkt.create_rule('cold', on_event => 'Dated', where_event => '$.day.datetime() < "2026-01-01T00:00:00Z".datetime()', send_to => 'none') > 0 AS made;
 CALL pg_temp.event(30, 'eve', 'Dated', '{"day": "2026-02-30"}');
 SELECT * FROM pg_temp.why('eve', 'cold') WHERE step = 'answer';
+-- of a version that was made after the event came, and of a rule that was disabled before the worker looked at it
+SELECT eventmkt.create_rule('edited', on_event => 'Edited', where_event => '$.a == 1', send_to => 'none') > 0 AS made;
+SELECT eventmkt.track('fay', 'Edited', '{"a": 2}') IS NOT NULL AS tracked, eventmkt.run_due() >= 0 AS ran;
+SELECT eventmkt.replace_rule('edited', on_event => 'Edited', send_to => 'none') > 0 AS edited;
+SELECT step, outcome, reason FROM eventmkt.why_not('fay', 'edited') WHERE step IN ('answer', 'event');
+SELECT eventmkt.track('gil', 'Edited') IS NOT NULL AS tracked;
+SELECT eventmkt.disable_rule('edited');
+SELECT eventmkt.run_due() >= 0 AS ran;
+SELECT eventmkt.enable_rule('edited');
+SELECT step, outcome, reason FROM eventmkt.why_not('gil', 'edited') WHERE step IN ('answer', 'event');
+-- keys that are none
+SELECT eventmkt.track('hal', 'Viewed', '{"sku": {"a": 1}}') IS NOT NULL AS tracked, eventmkt.run_due() >= 0 AS ran;
+SELECT reason, facts FROM eventmkt_data.decision WHERE profile_id = 'hal';
+-- a message on its way: the try on the wire is counted, its error is not known yet
+SET eventmkt.allow_plain_http = on;
+SET eventmkt.allowed_networks = '127.0.0.0/8';
+SELECT eventmkt.create_endpoint('hook', 'http://127.0.0.1:9999/') LIKE 'whsec_%' AS made;
+SELECT eventmkt.create_rule('sent', on_event => 'Sent', send_to => 'hook') > 0 AS made;
+SELECT eventmkt.track('ida', 'Sent') IS NOT NULL AS tracked, eventmkt.run_due() >= 0 AS ran;
+SELECT outcome, reason FROM eventmkt.why_not('ida', 'sent') WHERE step = 'delivery';
+UPDATE eventmkt_data.delivery SET status = 'in_flight', attempts = 1, lease = 1;
+SELECT outcome, reason FROM eventmkt.why_not('ida', 'sent') WHERE step = 'delivery';
+UPDATE eventmkt_data.delivery SET status = 'retrying', lease = NULL, last_error = 'status 503';
+SELECT outcome, reason FROM eventmkt.why_not('ida', 'sent') WHERE step = 'delivery';
+UPDATE eventmkt_data.delivery SET status = 'in_flight', attempts = 2, lease = 1;
+SELECT outcome, reason FROM eventmkt.why_not('ida', 'sent') WHERE step = 'delivery';
 -- somebody who was erased
 SELECT count(*) > 0 AS erased FROM eventmkt.erase('bob');
 SELECT * FROM pg_temp.why('bob', 'cold') WHERE step IN ('answer', 'profile');

@@ -186,7 +186,7 @@ judge(EmkWhy *why, const Event *e, const char **outcome, const char **reason, ch
 	if (e->key == NULL)
 	{
 		*outcome = "no key";
-		*reason = psprintf("%s is missing or no plain value, and the rule counts per %s", rule->per, rule->per);
+		*reason = psprintf("%s is missing, empty, too long or no plain value, and the rule counts per %s", rule->per, rule->per);
 		return;
 	}
 	if (e->received_at < why->made_at)
@@ -278,7 +278,9 @@ report(EmkWhy *why, const Event *e, bool newest)
 		else if (undecided && why->open == 0)
 		{
 			weight = 77;
-			reason = "it matches, but no run began: the rule was disabled then, or it came with eventmkt.fire = off";
+			reason = e->received_at < why->changed_at ?
+				psprintf("it matches version %d of the rule, which was made after it came", why->rule->version) :
+				"it matches, but no run began: the rule was disabled when it came or was looked at, or it came with eventmkt.fire = off";
 		}
 	}
 	emk_why_add(why, weight, "event", outcome, reason, e->event_id, json.data);

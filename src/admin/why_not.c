@@ -24,7 +24,7 @@
 
 static EmkPlan rule_plan = {
 	"SELECT rule_id, version, current, enabled, disabled_reason, (SELECT pg_catalog.min(f.created_at) "
-	"FROM eventmkt_data.rule f WHERE f.rule_id OPERATOR(pg_catalog.=) r.rule_id) FROM eventmkt_data.rule r "
+	"FROM eventmkt_data.rule f WHERE f.rule_id OPERATOR(pg_catalog.=) r.rule_id), created_at FROM eventmkt_data.rule r "
 	"WHERE name OPERATOR(pg_catalog.=) $1 ORDER BY current DESC, rule_id DESC, version DESC LIMIT 1", 1, {TEXTOID}
 };
 static EmkPlan endpoint_plan = {
@@ -121,6 +121,7 @@ look_at_rule(EmkWhy *why, const char *name)
 	enabled = emk_spi_bool(0, 4, false);
 	reason = emk_spi_text(0, 5);
 	why->made_at = time_column(0, 6);
+	why->changed_at = time_column(0, 7);
 	why->rule = emk_rule_get(why->rule_id, emk_spi_int4(0, 2, 0));
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"rule_id\": %d, \"version\": %d, ", why->rule_id, why->rule->version);
@@ -308,6 +309,19 @@ look_at_runs(EmkWhy *why)
 	}
 }
 
+/* The try that is on the wire is counted already; the error is that of the one before. */
+static char *
+tries_text(int attempts, bool in_flight, const char *error)
+{
+	const char *last = error ? ", last error: " : "";
+
+	if (in_flight)
+		return psprintf("try %d is under way%s%s", attempts, last, error ? error : "");
+	if (attempts == 0)
+		return "not tried yet";
+	return psprintf("tried %s%s%s", attempts == 1 ? "once" : psprintf("%d times", attempts), last, error ? error : "");
+}
+
 static void
 look_at_deliveries(EmkWhy *why)
 {
@@ -317,6 +331,7 @@ look_at_deliveries(EmkWhy *why)
 	for (uint64 i = 0; i < n; i++)
 	{
 		StringInfoData json;
+		char	   *status = emk_spi_text(i, 1);
 		char	   *error = emk_spi_text(i, 7);
 		int			attempts = emk_spi_int4(i, 5, 0);
 
@@ -328,10 +343,8 @@ look_at_deliveries(EmkWhy *why)
 		appendStringInfoString(&json, ", ");
 		emk_why_time(&json, "next_attempt_at", time_column(i, 4));
 		appendStringInfoChar(&json, '}');
-		emk_why_add(why, 90, "delivery", emk_spi_text(i, 1),
-					attempts == 0 ? "not tried yet" : psprintf("tried %d times%s%s", attempts, error ? ", last error: " : "",
-															   error ? error : ""),
-					emk_spi_int8(i, 3, 0), json.data);
+		emk_why_add(why, 90, "delivery", status, tries_text(attempts, strcmp(status, "in_flight") == 0, error), emk_spi_int8(i, 3, 0),
+					json.data);
 		why->open++;
 		why->ready += time_column(i, 4) <= why->now;
 	}

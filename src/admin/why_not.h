@@ -23,6 +23,7 @@ typedef struct EmkWhy
 	int32		rule_id;
 	const EmkRule *rule;		/* its newest version */
 	TimestampTz made_at;		/* its first version */
+	TimestampTz changed_at;		/* its newest version */
 	TimestampTz now;
 	char	   *profile_id;
 	Datum		ids;			/* text[]: all ids of the profile */

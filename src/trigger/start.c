@@ -225,7 +225,8 @@ emk_trigger_consider(EmkTake *t, const EmkRule *rule, const EmkItem *item)
 	}
 	key = emk_rule_key(rule, item->properties);
 	if (key == NULL)
-		refuse(t, rule, item, NULL, "no_key", emk_trigger_error_facts(psprintf("%s is missing", rule->per)));
+		refuse(t, rule, item, NULL, "no_key",
+			   emk_trigger_error_facts(psprintf("%s is missing, empty, too long or no plain value", rule->per)));
 	else if (item->depth > EMK_MAX_DEPTH)
 		refuse(t, rule, item, key, "depth", NULL);
 	else if (rule->at_least > 1)
