@@ -40,6 +40,24 @@ SELECT * FROM public.what ORDER BY what COLLATE "C";
 CALL public.fill();
 SELECT eventmkt.adopt('discard');
 SELECT * FROM public.what ORDER BY what COLLATE "C";
+-- events that no worker has seen: what they start and is due was for the original to send, what is due later goes on
+SELECT eventmkt.create_rule('now', on_event => 'Now') IS NOT NULL AS made;
+CALL public.fill();
+DELETE FROM eventmkt_data.work; DELETE FROM eventmkt_data.pending_trigger; DELETE FROM eventmkt_data.delivery;
+CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+CREATE TRIGGER no BEFORE INSERT ON eventmkt_data.pending_trigger FOR EACH ROW WHEN (NEW.profile_id = 'n0') EXECUTE FUNCTION public.no();
+SELECT count(eventmkt.track(u, e)) FROM (VALUES ('n0', 'Seen'), ('n1', 'Now'), ('n2', 'Seen'), ('n3', 'Now')) v (u, e);
+SELECT count(*) FROM eventmkt_data.work;
+BEGIN;
+UPDATE eventmkt_data.setting SET value = '1' WHERE key = 'data_version';
+SELECT eventmkt.adopt('expire');
+ROLLBACK;
+SELECT eventmkt.adopt('expire');
+SELECT * FROM public.what ORDER BY what COLLATE "C";
+SELECT eventmkt.run_due() AS rows;
+SELECT count(*) FROM eventmkt_data.delivery;
+DROP TRIGGER no ON eventmkt_data.pending_trigger;
+DELETE FROM eventmkt_data.rule WHERE name = 'now';
 -- at home nothing that waits is touched
 CALL public.fill();
 SELECT eventmkt.adopt('send');

@@ -3,7 +3,8 @@
  * was waiting when the copy was made. Each run that ends here gets its decision, reason `adopted`.
  *
  * send      everything goes on; what is too late expires by its rule as always
- * expire    what is due already ends as expired, runs and deliveries; what is due later goes on
+ * expire    what is due already ends as expired, runs and deliveries; what is due later goes on. Events that no worker has seen
+ *           are looked at first, because the original sends what they start
  * discard   everything that waits ends as cancelled, and events that no worker has seen start nothing
  */
 #include "postgres.h"
@@ -11,9 +12,12 @@
 #include "admin/admin_int.h"
 #include "catalog/pg_type.h"
 #include "event/event.h"
+#include "trigger/trigger.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
+#include "worker/worker.h"
 
 #define BATCH 2000
 
@@ -84,6 +88,59 @@ end_rows(EmkPlan *plan, bool all, TimestampTz now)
 	return total;
 }
 
+typedef struct Look
+{
+	int			max;
+	TimestampTz now;
+	int			n;
+	const char *error;			/* of the row that is to be set aside; NULL: none */
+} Look;
+
+static void
+look_at_work(void *arg)
+{
+	Look	   *l = arg;
+	EmkRuns		due = {0};
+	EmkDecisions decisions = {0};
+
+	if (l->error != NULL)
+	{
+		emk_trigger_quarantine_work(l->error, 0, 1, l->now);
+		return;
+	}
+	l->n = emk_trigger_take_work(l->max, 0, 1, l->now, &due, &decisions);
+	emk_trigger_put(due.v, due.n);
+	emk_event_decide(decisions.v, decisions.n, l->now);
+}
+
+/* Makes the runs that events in the queue begin and does what else they ask for; runs that are due are stored, like those due later. */
+static void
+work_off(TimestampTz now)
+{
+	Look		look = {.max = BATCH, .now = now, .n = 1};
+
+	emk_worker_require_tables();
+	while (look.n > 0)
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventmkt adopt", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(context);
+		ErrorData  *e = emk_guard_try_on(look_at_work, &look);
+
+		if (e != NULL && emk_worker_is_server_fault(e->sqlerrcode))
+			ReThrowError(e);
+		if (e != NULL && look.max == 1)
+		{
+			look.error = e->message;
+			look_at_work(&look);
+			look.error = NULL;
+		}
+		if (e != NULL)
+			look.max = look.max == 1 ? BATCH : 1;
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+	}
+}
+
 PG_FUNCTION_INFO_V1(emk_admin_adopt);
 /* eventmkt.adopt(policy text): how many runs and deliveries ended here */
 Datum
@@ -112,6 +169,8 @@ emk_admin_adopt(PG_FUNCTION_ARGS)
 		TimestampTz now = emk_clock_now();
 
 		emk_owner_enter(&saved);
+		if (expire)
+			work_off(now);
 		ended = end_rows(&runs_plan, discard, now) + end_rows(&deliveries_plan, discard, now);
 		if (discard)
 			emk_spi_run(&work_plan, NULL, NULL, false, 0);

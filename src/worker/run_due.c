@@ -196,9 +196,8 @@ check_home(void)
 				 errhint("An operator calls eventmkt.adopt() once it is meant to send.")));
 }
 
-/* A library that was installed before init() ran would look for columns that are not there. */
-static void
-check_tables(void)
+void
+emk_worker_require_tables(void)
 {
 	const char *version = emk_setting_get("data_version");
 
@@ -230,7 +229,7 @@ emk_worker_run_due(PG_FUNCTION_ARGS)
 				 errhint("Leave the argument out for 10000.")));
 	emk_owner_enter(&owner);
 	check_home();
-	check_tables();
+	emk_worker_require_tables();
 	pinned = emk_spi_pin();
 	SPI_connect();
 	done = emk_worker_pass(max);

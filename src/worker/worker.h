@@ -82,6 +82,8 @@ extern void emk_worker_add_upkeep(EmkUpkeep fn);
 /* Why the workers of this database do nothing, or NULL: standby, disabled, not initialised, extension version, data version,
  * copy. */
 extern const char *emk_worker_paused(void);
+/* ERROR 55000 unless the tables are of the library's version: one installed before init() ran would look for columns that are not there. */
+extern void emk_worker_require_tables(void);
 
 /* preloaded: a launcher runs. announce: at commit, tells the launcher to look at this database. */
 extern bool emk_worker_preloaded(void);
