@@ -216,6 +216,16 @@ close_socket(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
+/* A name is asked for: at first, or anew where a kept connection turned out to be closed. */
+static int
+about_to_resolve(void *state, void *reserved, void *arg)
+{
+	Transfer   *x = arg;
+
+	x->resolved = false;
+	return 0;
+}
+
 /* A connection is there, be it a kept one that asks for no name and opens no socket. */
 static int
 about_to_ask(void *arg, char *peer_ip, char *own_ip, int peer_port, int own_port)
@@ -323,6 +333,8 @@ set_common(Transfer *x)
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, x);
 	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	SET(CURLOPT_RESOLVER_START_FUNCTION, about_to_resolve);
+	SET(CURLOPT_RESOLVER_START_DATA, x);
 	SET(CURLOPT_PREREQFUNCTION, about_to_ask);
 	SET(CURLOPT_PREREQDATA, x);
 	SET(CURLOPT_HEADERFUNCTION, read_header);

@@ -72,6 +72,25 @@ for my $path ('/ok', '/hang')
 is($sql->("SELECT error FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule = 'kept_hang'"),
 	'no answer in time', 'a kept connection that hangs is no name that is not found');
 
+# ---- but one on a kept connection that turns out to be closed looks the name up again, when libcurl's minute is over
+if (Emk::sized(0, 1))
+{
+	create_endpoint($node, 'fading', $sink, '/ok/fading', url => $url->('a.fading.test', '/ok/fading'), timeout => '2 s', schedule => '{600}');
+	$sql->("SELECT eventmkt.create_rule('fading', on_event => 'Fading', send_to => 'fading')");
+	my $tries = q{SELECT count(*) FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule = 'fading'};
+	for my $n (1 .. 14)
+	{
+		$sql->("SELECT eventmkt.track('f', 'Fading')");
+		ok(wait_for_sql($node, $tries, $n, 20), "kept for ${n} times five seconds");
+		sleep 5;
+	}
+	$sink->mode('/ok/fading', 'reset-before-read');
+	$sql->("SELECT eventmkt.track('f', 'Fading')");
+	ok(wait_for_sql($node, $tries, 15, 20), 'tried on a connection that is none');
+	is($sql->("SELECT string_agg(DISTINCT error, ', ') FROM eventmkt_data.attempt a JOIN eventmkt_data.delivery d ON d.id = a.delivery_id WHERE rule = 'fading'"),
+		'host name not resolved in time', 'and the name is what was not found');
+}
+
 # ---- forty names that are never answered, first tries and later ones; a cold healthy one beside them
 endpoints('dead', 40, 'silent.test');
 $sql->("SELECT count(eventmkt.track('d', 'dead', jsonb_build_object('n', i))) FROM generate_series(1, 40) i");

@@ -12,6 +12,7 @@ Inside, the only network is a loopback device, resolv.conf names 127.0.0.1, and 
   *.good.test          127.0.0.1
   many.good.test       500 addresses, all in 127.0.0.0/8        ttl0.good.test    127.0.0.1, to be kept for 0 seconds
   *.silent.test        never: the packets vanish
+  *.fading.test        127.0.0.1 within thirty seconds of the first question, then never
   *.servfail.test      SERVFAIL        *.loop.test    two names that are aliases of each other
   anything else        NXDOMAIN
 
@@ -22,7 +23,7 @@ use warnings;
 use IO::Socket::INET;
 use Socket;
 
-my $pid;
+my ($pid, %asked);
 
 sub import
 {
@@ -85,12 +86,12 @@ sub answer
 	my ($rcode, @records) = (0);
 	my $a = sub { pack 'n n n N n a4', 0xc00c, 1, 1, $_[1] // 60, 4, inet_aton($_[0]) };
 
-	return undef if $name =~ /\.silent\.test$/;
+	return undef if $name =~ /\.silent\.test$/ || ($name =~ /\.fading\.test$/ && time > ($asked{$name} //= time) + 30);
 	if ($name eq 'many.good.test')
 	{
 		@records = map { $a->('127.0.' . int($_ / 250) . '.' . (1 + $_ % 250)) } 0 .. 499 if $type == 1;
 	}
-	elsif ($name =~ /\.good\.test$/)
+	elsif ($name =~ /\.(?:good|fading)\.test$/)
 	{
 		@records = $a->('127.0.0.1', $name =~ /^ttl0/ ? 0 : 60) if $type == 1;
 	}
