@@ -135,27 +135,7 @@ grant_to_owner(const char *owner, Oid owner_oid)
 	emk_admin_run("GRANT USAGE ON SCHEMA eventmkt TO %s", o);
 	emk_admin_run("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA eventmkt TO %s", o);
 	emk_admin_run("GRANT SELECT, INSERT, UPDATE, DELETE ON eventmkt.secret TO %s", o);
-}
-
-/*
- * Only the owner sees secrets: pg_read_all_data gives SELECT on every table, but looks past no policy. Both parts at once, and locked
- * only where something is to do.
- */
-static void
-hide_secrets(const char *owner, Oid owner_oid)
-{
-	static EmkPlan plan = {
-		"SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_policy p ON p.polrelid OPERATOR(pg_catalog.=) c.oid "
-		"WHERE c.oid OPERATOR(pg_catalog.=) 'eventmkt.secret'::pg_catalog.regclass AND c.relrowsecurity "
-		"AND p.polname OPERATOR(pg_catalog.=) 'owner' AND p.polroles OPERATOR(pg_catalog.=) ARRAY[$1]", 1, {OIDOID}
-	};
-	Datum		arg = ObjectIdGetDatum(owner_oid);
-
-	if (emk_spi_run(&plan, &arg, NULL, false, 1) > 0)
-		return;
-	emk_admin_run("DROP POLICY IF EXISTS owner ON eventmkt.secret");
-	emk_admin_run("CREATE POLICY owner ON eventmkt.secret TO %s USING (true)", quote_identifier(owner));
-	emk_admin_run("ALTER TABLE eventmkt.secret ENABLE ROW LEVEL SECURITY");
+	emk_admin_run("GRANT SELECT ON eventmkt.secret_known TO %s", o);
 }
 
 /*
@@ -288,7 +268,6 @@ emk_admin_initialize(PG_FUNCTION_ARGS)
 	owner_oid = ensure_owner(owner);
 	ensure_schemas(owner, owner_oid);
 	grant_to_owner(owner, owner_oid);
-	hide_secrets(owner, owner_oid);
 	ensure_tables(owner_oid);
 	if (emk_setting_get("system_identifier") == NULL)
 	{

@@ -11,6 +11,16 @@ REVOKE ALL ON eventmkt.secret FROM PUBLIC;
 COMMENT ON TABLE eventmkt.secret IS 'signing secrets of endpoints; never dumped';
 CREATE TRIGGER touched AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eventmkt.secret
 	FOR EACH STATEMENT EXECUTE FUNCTION eventmkt.invalidate_cache();
+-- pg_read_all_data gives SELECT on every table, but looks past no policy. Made here and not by init(): no dump carries a policy of a member.
+ALTER TABLE eventmkt.secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY owner ON eventmkt.secret USING (EXISTS (SELECT FROM pg_catalog.pg_namespace n
+	WHERE n.nspname OPERATOR(pg_catalog.=) 'eventmkt_data'
+	AND pg_catalog.pg_get_userbyid(n.nspowner) OPERATOR(pg_catalog.=) current_user));
+COMMENT ON POLICY owner ON eventmkt.secret IS 'the owner of eventmkt_data, as whom our functions and the worker act, and nobody else';
+-- what others may know of it, without the policy: whether there is one, for health() and the views
+CREATE VIEW eventmkt.secret_known AS SELECT endpoint, created_at, expires_at FROM eventmkt.secret;
+REVOKE ALL ON eventmkt.secret_known FROM PUBLIC;
+COMMENT ON VIEW eventmkt.secret_known IS 'which endpoints have a secret, and until when; for views of eventmkt, which read it in the name of their owner';
 
 -- endpoints, for operators
 CREATE FUNCTION eventmkt.create_endpoint(name text, url text, secret text = NULL, headers jsonb = '{}', method text = 'POST',

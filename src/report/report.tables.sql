@@ -160,7 +160,7 @@ CREATE OR REPLACE VIEW eventmkt_bi.endpoints AS
 		pg_catalog.round(d.delivered::numeric / NULLIF(d.delivered + d.dead, 0), 4) AS success_rate_last_day, e.ordered
 	FROM eventmkt_data.endpoint e
 	CROSS JOIN (SELECT eventmkt.clock() AS now) c
-	CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM eventmkt.secret x WHERE x.endpoint = e.name
+	CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM eventmkt.secret_known x WHERE x.endpoint = e.name
 		AND (x.expires_at IS NULL OR x.expires_at > c.now)) AS known) k
 	LEFT JOIN eventmkt_data.endpoint_state s ON s.endpoint_id = e.endpoint_id
 	LEFT JOIN (SELECT endpoint_id,

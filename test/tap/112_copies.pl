@@ -105,6 +105,10 @@ for my $kind (qw(plain custom folder))
 		$home->safe_psql('shop', q{SELECT count(*) FROM eventmkt_bi.segment_gold}) . $home->safe_psql('shop', q{SELECT count(*) FROM eventmkt_bi."event_Product Added"}),
 		"$kind: views of definitions answer the same");
 	is($copy->safe_psql('shop', 'SELECT count(*) FROM eventmkt.secret'), '0', "$kind: but no secret");
+	is($copy->safe_psql('shop', q{SET client_min_messages = error; SET ROLE boss; SELECT eventmkt.set_secret('mail') LIKE 'whsec_%'; RESET ROLE;
+		CREATE ROLE reader; GRANT pg_read_all_data TO reader; SELECT count(*) FROM eventmkt.secret; SET ROLE reader; SELECT count(*) FROM eventmkt.secret}),
+		"t\n1\n0", "$kind: pg_read_all_data does not see a new one, before init() too");
+	is($copy->safe_psql('shop', q{SELECT state FROM eventmkt_bi.endpoints}), 'ok', "$kind: the view knows of it");
 	is($copy->safe_psql('shop', 'SELECT eventmkt.start_worker()'), 'running', "$kind: a worker runs");
 	like($copy->safe_psql('shop', $paused), qr/^copy/, "$kind: and is silent");
 	ok(wait_for(sub { slurp_file($copy->logfile) =~ /WARNING:  this database is a copy/ }, 10), "$kind: it said so");

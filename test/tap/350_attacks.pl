@@ -165,6 +165,8 @@ is(as('reader', q{SET row_security = off; SELECT count(*) FROM eventmkt.secret})
 # a session and a database where policies are errors
 is(as('postgres', q{SET row_security = off; SELECT eventmkt.rotate_secret('hidden') LIKE 'whsec_%' AND pg_catalog.current_setting('row_security') = 'off'}), 'ok t',
 	'A41: who looks past policies is served, and goes on to');
+is(as($_, q{SET row_security = off; SELECT state FROM eventmkt_bi.endpoints WHERE endpoint = 'hidden'}), 'ok ok', "A41: $_ sees that there is a secret, with policies or without") for qw(postgres bi);
+is(as('bi', 'SELECT * FROM eventmkt.secret_known'), '42501', 'A41: through the view for operations only');
 
 # ---- A44: the library where nobody expects it
 like(as('app', q{LOAD 'eventmkt'}), qr/^(?:42501|ok)/, 'A44: LOAD by a login');
