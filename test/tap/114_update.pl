@@ -1,5 +1,6 @@
 # An older version becomes this one (R39): ALTER EXTENSION UPDATE and init() lead to what a fresh install is, keep the data, and the worker goes on.
 # test/upgrade/data-X.sql.gz is the dump of a database that version X, or the sources of data version N, made and test/upgrade/fill.sql filled.
+# The server lives an hour after each dump was made (lib/clock.c): what waits in it is then not due, whatever day it is here.
 use strict;
 use warnings;
 use FindBin;
@@ -12,7 +13,15 @@ use Test::More;
 my $top = "$FindBin::Bin/../..";
 my ($version) = slurp_file("$top/eventmkt.control") =~ /^default_version = '(.*)'/m;
 my @old = map { m{--([\w.]+)\.sql$} ? $1 : () } sort glob("$top/versions/eventmkt--*.sql");
-my $node = new_node('update', preload => 1, dbname => 'fresh', extension => 0);
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my $said = qx(gcc -shared -fPIC -O1 -o '$dir/clock.so' '$FindBin::Bin/lib/clock.c' 2>&1);
+$? == 0 or plan skip_all => "no library could be built: $said";
+append_to_file("$dir/time", pack('q', 0));
+my $node;
+{
+	local @ENV{qw(LD_PRELOAD EMK_CLOCK)} = (join(' ', grep { defined } $ENV{LD_PRELOAD}, "$dir/clock.so"), "$dir/time");
+	$node = new_node('update', preload => 1, dbname => 'fresh', extension => 0);
+}
 my $sink = start_sink();
 
 $node->safe_psql('fresh', "CREATE ROLE upgrade_app; CREATE ROLE upgrade_boss; CREATE ROLE upgrade_eyes; CREATE EXTENSION eventmkt");
@@ -93,10 +102,24 @@ sub columns_of
 	return \%c;
 }
 
-# a database as the old version left it; VERSION of the extension's functions
+# Sets the server's clock to an hour after the dump was made
+sub live_then
+{
+	my ($file) = @_;
+	my ($made) = qx(gzip -dc '$file') =~ /^data_version\t.*\t(\S+ \S+)$/m or die "$file does not say when it was made";
+	# the time of the machine, also where this test runs under a clock of its own
+	my $ahead = $node->safe_psql('postgres', "SELECT extract(epoch FROM timestamptz '$made' + interval '1 hour')::bigint") - qx(env -u EMK_CLOCK date +%s);
+	open(my $f, '+<', "$dir/time") or die $!;
+	syswrite($f, pack('q', $ahead * 1_000_000)) == 8 or die $!;
+	close $f;
+	$node->safe_psql('postgres', "SELECT abs(extract(epoch FROM clock_timestamp() - timestamptz '$made') - 3600) < 300") eq 't' or die 'the clock does not move';
+}
+
+# a database as the old version left it, at about the time at which it did; VERSION of the extension's functions
 sub load
 {
 	my ($db, $file, $of) = @_;
+	live_then($file);
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
 	$node->safe_psql($db, "CREATE EXTENSION eventmkt VERSION '$of'");
 	my ($out, $err) = ('', '');
