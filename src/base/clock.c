@@ -58,6 +58,15 @@ emk_clock_monotonic(void)
 	return (int64) ts.tv_sec * USECS_PER_SEC + ts.tv_nsec / 1000;
 }
 
+int64
+emk_clock_cpu(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (int64) ts.tv_sec * USECS_PER_SEC + ts.tv_nsec / 1000;
+}
+
 /* No interval of ours is longer; times nearer to the end of time than that are moved no further. */
 #define LONGEST (INT64CONST(3700) * USECS_PER_DAY)
 

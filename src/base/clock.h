@@ -1,9 +1,10 @@
 /*
- * clock.h: the three clocks. No other file of the project reads the time.
+ * clock.h: the clocks. No other file of the project reads the time.
  *
  * business time   emk_clock_now(): real time plus the offset that advance_clock() moves; due times, windows, retries
  * real time       emk_clock_real(): webhook-timestamp, measured latency
  * monotonic time  emk_clock_monotonic(): leases, timeouts, breakers; microseconds from an arbitrary start
+ * processor       emk_clock_cpu(): what this thread has used of one, microseconds: what a thing costs, however busy the machine is
  */
 #ifndef EMK_BASE_CLOCK_H
 #define EMK_BASE_CLOCK_H
@@ -13,6 +14,7 @@
 extern TimestampTz emk_clock_now(void);
 extern TimestampTz emk_clock_real(void);
 extern int64 emk_clock_monotonic(void);
+extern int64 emk_clock_cpu(void);
 
 /*
  * Business time at the start of the client's statement: one value for all of it, so a planner may treat it as STABLE and leave

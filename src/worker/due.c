@@ -4,8 +4,8 @@
  * Runs that ended leave dead entries at the head of the index of wake times until vacuum comes by; eight million of them cost a
  * batch of 2,000 two times what the batch itself costs. So a scan begins at `low`, the oldest wake time that can be there as far as
  * this process knows; what it puts itself lowers it. Others may put older ones too: a scan begins at the beginning again whenever
- * that takes less than a hundredth of the time since it last did. Who must not miss one (run_due) asks again when a scan from the
- * mark came short.
+ * that took less of a processor than a hundredth of the time since. One that was wanted before is owed, and comes then. Who must not
+ * miss one (run_due) asks again when a scan from the mark came short.
  */
 #include "postgres.h"
 
@@ -19,15 +19,17 @@ int
 emk_worker_take_due(EmkDueScan *scan, int max, EmkPass *p, bool *whole)
 {
 	int64		begun = emk_clock_monotonic();
+	int64		cpu = emk_clock_cpu();
 	TimestampTz lowest = emk_trigger_lowest_put();
 	int			n;
 
 	*whole = begun >= scan->next_sweep;
+	scan->owed = !*whole;
 	scan->low = *whole ? DT_NOBEGIN : Min(scan->low, lowest);
 	n = emk_trigger_take_due(max, scan->low, p->now, &p->due);
 	if (*whole)
 	{
-		int64		cost = emk_clock_monotonic() - begun - (int64) n * COST_OF_ONE;
+		int64		cost = emk_clock_cpu() - cpu - (int64) n * COST_OF_ONE;
 
 		scan->next_sweep = begun + SWEEP_SHARE * Max(cost, 0);
 	}

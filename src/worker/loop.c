@@ -314,6 +314,8 @@ turn(bool woken)
 		next_later = now + LATER_EVERY; /* also after an error */
 		guarded(&later_phase, upkeep_of_later_layers);
 	}
+	if (due_scan.owed && now >= due_scan.next_sweep)
+		next_wake = DT_NOBEGIN;
 	if (microseconds_until(next_wake, offset) == 0)
 		due = guarded(&due_phase, take_due);
 	if (microseconds_until_segments(offset) == 0)
@@ -324,10 +326,11 @@ turn(bool woken)
 		return 0;
 	if (work < 0 || due < 0 || segments < 0)
 		return AFTER_FAILURE;
+	now = emk_clock_monotonic();
 	return Min(Min(Min(microseconds_until(next_wake, offset), microseconds_until(next_delivery, offset)),
 				   microseconds_until_segments(offset)),
-			   Max(0, Min(SAFETY_POLL - (emk_clock_monotonic() - last_poll),
-						  nlater > 0 && my_slot == 0 ? next_later - emk_clock_monotonic() : PG_INT64_MAX)));
+			   Max(0, Min(Min(SAFETY_POLL - (now - last_poll), due_scan.owed ? due_scan.next_sweep - now : PG_INT64_MAX),
+						  nlater > 0 && my_slot == 0 ? next_later - now : PG_INT64_MAX)));
 }
 
 void

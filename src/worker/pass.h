@@ -22,6 +22,7 @@ typedef struct EmkPass
 typedef struct EmkDueScan
 {
 	TimestampTz low;			/* no run that this process knows of wakes before */
+	bool		owed;			/* the last scan began at `low`: another one is due at next_sweep */
 	int64		next_sweep;		/* monotonic: when a scan begins at the beginning again */
 } EmkDueScan;
 

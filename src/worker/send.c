@@ -49,7 +49,7 @@
 #define LOST_EVERY		(2 * USECS_PER_SEC)
 #define LONGEST_BACKOFF	(4 * USECS_PER_SEC)	/* after a full disk all is to flow again within ten seconds */
 #define AFTER_POISON	5000		/* a batch failed because of one of its rows: a smaller one is tried */
-#define SWEEP_SHARE		100		/* a scan from the beginning may take a hundredth of the time */
+#define SWEEP_SHARE		100		/* scans from the beginning may take a hundredth of a processor */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
 #define HEAL_AT_MOST	1000		/* lanes of a look */
 #define DRAIN_FOR		(USECS_PER_SEC / 2)	/* what was open at a planned stop may be answered for so long */
@@ -71,6 +71,7 @@ static bool scan_wanted = true;		/* somebody may have changed something: ask for
 static int64 scan_allowed = 0;		/* monotonic: not before */
 static int64 polled_at = 0;
 static int64 next_sweep = 0;		/* monotonic: when the endpoints' low-water marks may be forgotten */
+static bool sweep_owed = false;		/* a scan was wanted before that time: it comes then */
 static int64 orphans_at = 0;
 static int64 lost_at = 0;
 static int64 retry_at = 0;			/* monotonic: after an error, not before */
@@ -535,7 +536,7 @@ work(int64 mono, bool scan, int *settled)
 	int			claimed = 0;
 	int			n;
 	bool		sweep = false;
-	int64		begun;
+	int64		cpu;
 	int64		lead;
 	int64		back = clock_step(&lead);
 	TimestampTz now;
@@ -562,8 +563,9 @@ work(int64 mono, bool scan, int *settled)
 				emk_wake_at_commit();	/* their endpoints may be others', and there may be more */
 		}
 		/* what a long transaction put lies below the marks when it commits */
-		begun = emk_clock_monotonic();
-		sweep |= scan && begun >= next_sweep;
+		cpu = emk_clock_cpu();
+		sweep |= scan && emk_clock_monotonic() >= next_sweep;
+		sweep_owed = !sweep && (scan || sweep_owed);
 		for (int i = 0; sweep && i < emk_peer_count; i++)
 			emk_peers[i]->low = DT_NOBEGIN;
 		peers = palloc(sizeof(EmkPeer *) * Max(emk_peer_count, 1));
@@ -574,7 +576,7 @@ work(int64 mono, bool scan, int *settled)
 			claimed = emk_claim_ready(peers, limits, n, Min(emk_send_free_total(), emk_poison_limit(EMK_STAGE_CLAIM)), now);
 		end_stage();
 		if (sweep)
-			next_sweep = begun + (SWEEP_SHARE + 1) * (emk_clock_monotonic() - begun);
+			next_sweep = emk_clock_monotonic() + SWEEP_SHARE * (emk_clock_cpu() - cpu);
 	}
 	finish();
 	clock_lead = lead;
@@ -661,6 +663,7 @@ run(int64 mono, bool scan)
 	claimed = guarded(work, mono, scan, &settled);
 	if (claimed < 0)
 	{
+		sweep_owed |= scan;
 		rotation++;				/* where a row stands in the way, the others come first */
 		return;
 	}
@@ -719,12 +722,12 @@ emk_send_turn(void)
 	}
 	deadline = mono + POLL_EVERY;
 	survey(mono);
-	scan = (scan_wanted && mono >= scan_allowed) || mono - polled_at >= POLL_EVERY;
+	scan = ((scan_wanted || (sweep_owed && mono >= next_sweep)) && mono >= scan_allowed) || mono - polled_at >= POLL_EVERY;
 	plan_claims(NULL, NULL, &n, mono, scan);
 	if (settle_due(mono) || scan || (n > 0 && !(fresh_count() > 0 && emk_send_free_total() < emk_guc_max_in_flight / 4 * 3)))
 	{
 		if (scan)
-			scan_wanted = false;
+			scan_wanted = sweep_owed = false;
 		run(mono, scan);
 		mono = emk_clock_monotonic();
 		deadline = mono + POLL_EVERY;
@@ -737,6 +740,8 @@ emk_send_turn(void)
 		deadline = Min(deadline, retry_at);
 	if (scan_wanted)
 		deadline = Min(deadline, scan_allowed);
+	if (sweep_owed)
+		deadline = Min(deadline, Max(Max(next_sweep, scan_allowed), retry_at));
 	if (fresh_count() > 0)
 		deadline = Min(deadline, oldest_done + SETTLE_WAIT);
 	deadline = Min(deadline, emk_poison_next());
