@@ -46,6 +46,17 @@ static EmkPlan absorb_plan = {
 	6, {INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
 };
 
+/* of the same runs: the first edge of a count at or after it that waits, stored since this pass read what waits ($6: the runs it knows) */
+static EmkPlan waiting_plan = {
+	"SELECT u.ord, pg_catalog.min(p.started_at) "
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+	"pg_catalog.unnest($4), pg_catalog.unnest($5)) AS u (ord, profile_id, rule_id, key, started_at) "
+	"JOIN eventmkt_data.pending_trigger p ON p.profile_id OPERATOR(pg_catalog.=) u.profile_id "
+	"AND p.rule_id OPERATOR(pg_catalog.=) u.rule_id AND p.key OPERATOR(pg_catalog.=) u.key "
+	"AND p.started_at OPERATOR(pg_catalog.>=) u.started_at AND p.run_id OPERATOR(pg_catalog.<>) ALL ($6) GROUP BY u.ord",
+	6, {INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
+};
+
 static int
 compare_uint32(const void *a, const void *b)
 {
@@ -107,13 +118,16 @@ typedef struct Known
 {
 	bool		same;			/* its very start was decided */
 	TimestampTz later;			/* the first start at or after it that was; DT_NOEND: none */
+	TimestampTz waits;			/* the first at or after it that another pass has stored meanwhile; DT_NOEND: none; of counts only */
 	TimestampTz series;			/* the due time of a series that it lies in, or that began within its delay; DT_NOBEGIN: none */
 } Known;
 
 /* Is the edge of a count one that was decided, or that waits, moved by what came late? Those of this pass are all where they belong. */
 static bool
-is_moved(EmkTake *t, const EmkRun *run, const EmkRule *rule, TimestampTz later)
+is_moved(EmkTake *t, const EmkRun *run, const EmkRule *rule, const Known *k)
 {
+	TimestampTz later = Min(k->later, k->waits);
+
 	for (EmkRun *r = emk_trigger_walk(t, run->profile_id, run->rule_id, NULL); r != NULL;
 		 r = emk_trigger_walk(t, run->profile_id, run->rule_id, r))
 		if (r != run && r->stored && r->started_at >= run->started_at && strcmp(r->key, run->key) == 0)
@@ -130,7 +144,7 @@ belongs(EmkTake *t, const EmkRun *run, const EmkRule *rule, const Known *k)
 		return true;
 	if (rule->lapse)
 		return k->later != DT_NOEND;
-	if (rule->at_least > 1 && (is_moved(t, run, rule, k->later) || !emk_trigger_is_edge(rule, run)))
+	if (rule->at_least > 1 && (is_moved(t, run, rule, k) || !emk_trigger_is_edge(rule, run)))
 		return true;
 	if (!emk_trigger_debounces(rule))
 		return k->series != DT_NOBEGIN && rule->on_repeat != EMK_REPEAT_PARALLEL;
@@ -140,9 +154,29 @@ belongs(EmkTake *t, const EmkRun *run, const EmkRule *rule, const Known *k)
 	return rule->at_least > 1 ? emk_trigger_next_edge(rule, run, to) <= to : emk_trigger_is_followed(rule, run, to);
 }
 
+/* args: the first five of absorb_plan */
+static void
+ask_waiting(const EmkTake *t, Datum *args, Known *known)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * Max(t->runs.n, 1));
+	int			n = 0;
+
+	for (int i = 0; i < t->runs.n; i++)
+		if (t->runs.v[i]->stored)
+			ids[n++] = Int64GetDatum(t->runs.v[i]->run_id);
+	args[5] = emk_spi_array(ids, NULL, n, INT8OID);
+	emk_spi_run(&waiting_plan, args, NULL, false, 0);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+
+		known[emk_spi_int4(row, 1, 0)].waits = DatumGetTimestampTz(emk_spi_datum(row, 2, &isnull));
+	}
+}
+
 /* Asks the tables about n runs. */
 static void
-ask(EmkRun *const *runs, int n, Known *known)
+ask(const EmkTake *t, EmkRun *const *runs, int n, Known *known)
 {
 	char	  **who = palloc(sizeof(char *) * n);
 	EmkIds	   *ids = palloc(sizeof(EmkIds) * n);
@@ -150,11 +184,12 @@ ask(EmkRun *const *runs, int n, Known *known)
 	Datum		args[6];
 	int			rows = 0;
 	int			k = 0;
+	bool		counts = false;
 
 	for (int i = 0; i < n; i++)
 	{
 		who[i] = unconstify(char *, runs[i]->profile_id);
-		known[i] = (Known) {false, DT_NOEND, DT_NOBEGIN};
+		known[i] = (Known) {false, DT_NOEND, DT_NOEND, DT_NOBEGIN};
 	}
 	emk_profile_ids(who, n, ids);
 	for (int i = 0; i < n; i++)
@@ -165,6 +200,7 @@ ask(EmkRun *const *runs, int n, Known *known)
 	{
 		const EmkRule *rule = emk_rule_get(runs[i]->rule_id, runs[i]->rule_version);
 
+		counts = counts || (rule != NULL && rule->at_least > 1);
 		for (int j = 0; j < ids[i].n; j++)
 		{
 			v[0][k] = Int32GetDatum(i);
@@ -189,9 +225,11 @@ ask(EmkRun *const *runs, int n, Known *known)
 		Datum		later = emk_spi_datum(row, 3, &no_later);
 		Datum		series = emk_spi_datum(row, 4, &no_series);
 
-		known[emk_spi_int4(row, 1, 0)] = (Known) {emk_spi_bool(row, 2, false), no_later ? DT_NOEND : DatumGetTimestampTz(later),
+		known[emk_spi_int4(row, 1, 0)] = (Known) {emk_spi_bool(row, 2, false), no_later ? DT_NOEND : DatumGetTimestampTz(later), DT_NOEND,
 			no_series ? DT_NOBEGIN : DatumGetTimestampTz(series)};
 	}
+	if (counts)
+		ask_waiting(t, args, known);
 }
 
 /* What this very pass found cancelled is in no table yet. */
@@ -234,7 +272,7 @@ emk_trigger_is_decided(EmkTake *t, const EmkRule *rule, const EmkItem *item, con
 
 	if (t->history != NULL)
 		return false;			/* comes in order */
-	ask(&one, 1, &known);
+	ask(t, &one, 1, &known);
 	return known.same || known.series != DT_NOBEGIN;
 }
 
@@ -249,7 +287,7 @@ emk_trigger_absorb(EmkTake *t)
 	{
 		Known	   *known = palloc(sizeof(Known) * asked.n);
 
-		ask(asked.v, asked.n, known);
+		ask(t, asked.v, asked.n, known);
 		t->fresh = (EmkRuns) {0};
 		for (int i = 0; i < asked.n; i++)
 		{
