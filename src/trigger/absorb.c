@@ -216,6 +216,8 @@ ask(const EmkTake *t, EmkRun *const *runs, int n, Known *known)
 	args[2] = emk_spi_array(v[2], NULL, k, INT4OID);
 	args[3] = emk_spi_array(v[3], NULL, k, TEXTOID);
 	args[4] = emk_spi_array(v[4], NULL, k, TIMESTAMPTZOID);
+	if (counts)
+		ask_waiting(t, args, known);	/* first: what waits no more when the next statement looks is decided there */
 	args[5] = emk_spi_array(v[5], NULL, k, TIMESTAMPTZOID);
 	emk_spi_run(&absorb_plan, args, NULL, false, 0);
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -225,11 +227,14 @@ ask(const EmkTake *t, EmkRun *const *runs, int n, Known *known)
 		Datum		later = emk_spi_datum(row, 3, &no_later);
 		Datum		series = emk_spi_datum(row, 4, &no_series);
 
-		known[emk_spi_int4(row, 1, 0)] = (Known) {emk_spi_bool(row, 2, false), no_later ? DT_NOEND : DatumGetTimestampTz(later), DT_NOEND,
-			no_series ? DT_NOBEGIN : DatumGetTimestampTz(series)};
+		Known	   *own = &known[emk_spi_int4(row, 1, 0)];
+
+		own->same = emk_spi_bool(row, 2, false);
+		if (!no_later)
+			own->later = DatumGetTimestampTz(later);
+		if (!no_series)
+			own->series = DatumGetTimestampTz(series);
 	}
-	if (counts)
-		ask_waiting(t, args, known);
 }
 
 /* What this very pass found cancelled is in no table yet. */
