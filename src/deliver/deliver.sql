@@ -17,8 +17,8 @@ CREATE POLICY owner ON eventmkt.secret USING (EXISTS (SELECT FROM pg_catalog.pg_
 	WHERE n.nspname OPERATOR(pg_catalog.=) 'eventmkt_data'
 	AND pg_catalog.pg_get_userbyid(n.nspowner) OPERATOR(pg_catalog.=) current_user));
 COMMENT ON POLICY owner ON eventmkt.secret IS 'the owner of eventmkt_data, as whom our functions and the worker act, and nobody else';
--- what others may know of it, without the policy: whether there is one, for health() and the views
-CREATE VIEW eventmkt.secret_known AS SELECT endpoint, created_at, expires_at FROM eventmkt.secret;
+-- what others may know of it, without the policy: whether there is one. OFFSET, so that nobody writes through it
+CREATE VIEW eventmkt.secret_known AS SELECT endpoint, created_at, expires_at FROM eventmkt.secret OFFSET 0;
 REVOKE ALL ON eventmkt.secret_known FROM PUBLIC;
 COMMENT ON VIEW eventmkt.secret_known IS 'which endpoints have a secret, and until when; for views of eventmkt, which read it in the name of their owner';
 
