@@ -108,9 +108,11 @@ look_at_work(void *arg)
 		emk_trigger_quarantine_work(l->error, 0, 1, l->now);
 		return;
 	}
+	SPI_connect();				/* what it read goes with it: the queue may be long */
 	l->n = emk_trigger_take_work(l->max, 0, 1, l->now, &due, &decisions);
 	emk_trigger_put(due.v, due.n);
 	emk_event_decide(decisions.v, decisions.n, l->now);
+	SPI_finish();
 }
 
 /* Makes the runs that events in the queue begin and does what else they ask for; runs that are due are stored, like those due later. */
@@ -118,6 +120,7 @@ static void
 work_off(TimestampTz now)
 {
 	Look		look = {.max = BATCH, .now = now, .n = 1};
+	int			pinned = emk_spi_pin();
 
 	emk_worker_require_tables();
 	while (look.n > 0)
@@ -139,6 +142,7 @@ work_off(TimestampTz now)
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(context);
 	}
+	emk_spi_unpin(pinned);
 }
 
 PG_FUNCTION_INFO_V1(emk_admin_adopt);

@@ -57,7 +57,7 @@ emk_owner_enter(EmkOwner *saved)
 	GetUserIdAndSecContext(&saved->user, &saved->sec_context);
 	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	saved->settings = 0;
-	if (unlikely(!row_security || SessionReplicationRole != SESSION_REPLICATION_ROLE_ORIGIN))
+	if (unlikely(!row_security || SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA))
 	{
 		saved->settings = NewGUCNestLevel();
 		(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
