@@ -4,15 +4,16 @@
  * Runs that ended leave dead entries at the head of the index of wake times until vacuum comes by; eight million of them cost a
  * batch of 2,000 two times what the batch itself costs. So a scan begins at `low`, the oldest wake time that can be there as far as
  * this process knows; what it puts itself lowers it. Others may put older ones too: a scan begins at the beginning again whenever
- * that took less of a processor than a hundredth of the time since. One that was wanted before is owed, and comes then. Who must not
- * miss one (run_due) asks again when a scan from the mark came short.
+ * that took less of a processor than a hundredth of the time since it last did, and less than a tenth of it altogether, disk and all.
+ * One that was wanted before is owed, and comes then. Who must not miss one (run_due) asks again when a scan from the mark came short.
  */
 #include "postgres.h"
 
 #include "worker/pass.h"
 #include "worker/worker.h"
 
-#define SWEEP_SHARE 100
+#define SWEEP_SHARE 100			/* of a processor */
+#define WAIT_SHARE 10			/* of the time */
 #define COST_OF_ONE 30			/* microseconds to take a due run; what a scan costs beyond is for dead entries */
 
 int
@@ -29,9 +30,11 @@ emk_worker_take_due(EmkDueScan *scan, int max, EmkPass *p, bool *whole)
 	n = emk_trigger_take_due(max, scan->low, p->now, &p->due);
 	if (*whole)
 	{
-		int64		cost = emk_clock_cpu() - cpu - (int64) n * COST_OF_ONE;
+		int64		taken = (int64) n * COST_OF_ONE;
+		int64		cost = Max(emk_clock_cpu() - cpu - taken, 0);
+		int64		lasted = Max(emk_clock_monotonic() - begun - taken, 0);
 
-		scan->next_sweep = begun + SWEEP_SHARE * Max(cost, 0);
+		scan->next_sweep = begun + Max(SWEEP_SHARE * cost, WAIT_SHARE * lasted);
 	}
 	return n;
 }

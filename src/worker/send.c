@@ -50,6 +50,7 @@
 #define LONGEST_BACKOFF	(4 * USECS_PER_SEC)	/* after a full disk all is to flow again within ten seconds */
 #define AFTER_POISON	5000		/* a batch failed because of one of its rows: a smaller one is tried */
 #define SWEEP_SHARE		100		/* scans from the beginning may take a hundredth of a processor */
+#define COST_OF_ONE		30		/* microseconds of a processor to claim a delivery, which is no part of that */
 #define ORPHANS_EVERY	(60 * USECS_PER_SEC)
 #define HEAL_AT_MOST	1000		/* lanes of a look */
 #define DRAIN_FOR		(USECS_PER_SEC / 2)	/* what was open at a planned stop may be answered for so long */
@@ -576,7 +577,7 @@ work(int64 mono, bool scan, int *settled)
 			claimed = emk_claim_ready(peers, limits, n, Min(emk_send_free_total(), emk_poison_limit(EMK_STAGE_CLAIM)), now);
 		end_stage();
 		if (sweep)
-			next_sweep = emk_clock_monotonic() + SWEEP_SHARE * (emk_clock_cpu() - cpu);
+			next_sweep = emk_clock_monotonic() + SWEEP_SHARE * Max(emk_clock_cpu() - cpu - claimed * COST_OF_ONE, 0);
 	}
 	finish();
 	clock_lead = lead;
