@@ -4,6 +4,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Emk;
+use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -40,7 +41,8 @@ sub ask
 	return $err ne '' ? $err : $out;
 }
 
-ok(wait_for(sub { ask('SELECT 1') eq '1' }, 20), 'pgbouncer answers') or diag(slurp_file("$dir/log"));
+# first that it listens: psql that is refused can end before it has its input
+ok(wait_for(sub { defined IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) && ask('SELECT 1') eq '1' }, 20), 'pgbouncer answers') or diag(slurp_file("$dir/log"));
 like(ask(q{SELECT eventmkt.track('u1', 'Order Completed', '{"order_id": 1}')}), qr/^\d+$/, 'track()');
 is(ask(q{SELECT eventmkt.track_many('[{"user_id": "u2", "event": "Order Completed"}, {"user_id": "u3", "event": "Order Completed"}]')}), '2', 'track_many()');
 is(ask(q{SELECT eventmkt.identify('u4', '{"tier": "gold"}')}), 'u4', 'identify()');
