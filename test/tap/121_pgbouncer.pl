@@ -29,6 +29,7 @@ append_to_file("$dir/ini", join "\n", '[databases]', 'shop = host=' . $node->hos
 	"listen_port = $port", "unix_socket_dir = $dir", 'auth_type = trust', "auth_file = $dir/users", 'pool_mode = transaction', 'default_pool_size = 2',
 	'ignore_startup_parameters = extra_float_digits,options', "logfile = $dir/log", "pidfile = $dir/pid", '');
 my $bouncer = IPC::Run::start([ $program, "$dir/ini" ], '<', \undef, '>', "$dir/out", '2>', "$dir/err");
+END { my $rc = $?; eval { $bouncer->kill_kill } if $bouncer; $? = $rc; }	# it outlives no test that dies: it holds the lock of the run
 my $through = "host=127.0.0.1 port=$port dbname=shop user=app";
 
 sub ask
